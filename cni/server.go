@@ -106,12 +106,9 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = lis.Close() })
-	defer func() {
-		if stop() {
-			_ = lis.Close()
-		}
-	}()
+	// Closed by whichever comes first; when Serve returns it is done.
+	defer context.AfterFunc(ctx, func() { _ = lis.Close() })()
+	defer func() { _ = lis.Close() }()
 	slots := make(chan struct{}, s.cfg.MaxRequests)
 	for {
 		select {

@@ -249,7 +249,10 @@ func fromTypes(r *types100.Result) (*cni.Result, error) {
 		gw, _ := netip.AddrFromSlice(rt.GW)
 		out.Routes = append(out.Routes, cni.Route{Dst: p, GW: gw.Unmap(), MTU: rt.MTU})
 	}
-	return out, out.Validate()
+	if err := out.Validate(); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func prefixOf(n types.IPNet) (netip.Prefix, error) {
