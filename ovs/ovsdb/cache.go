@@ -83,14 +83,19 @@ func (v View) Row(table string, id UUID) (Row, bool) {
 	return row, ok
 }
 
-// Find returns the first row whose column has the value.
+// Find returns a row whose column has the value.
 func (v View) Find(table, column string, value any) (Row, bool) {
 	t := v.k.tables[table]
 	if t == nil {
 		return nil, false
 	}
+	text, isText := value.(string)
 	for _, row := range t.rows {
-		if Equal(row[column], value) {
+		if has, ok := row[column].(string); ok && isText { // names, mostly
+			if has == text {
+				return row, true
+			}
+		} else if Equal(row[column], value) {
 			return row, true
 		}
 	}

@@ -240,6 +240,12 @@ func atomTree(atom any) any {
 		return []any{"uuid", string(a)}
 	case NamedUUID:
 		return []any{"named-uuid", string(a)}
+	case float64: // keeps its point, so that it is read as a real again
+		text := strconv.FormatFloat(a, 'g', -1, 64)
+		if !strings.ContainsAny(text, ".e") {
+			text += ".0"
+		}
+		return json.Number(text)
 	}
 	return atom
 }
