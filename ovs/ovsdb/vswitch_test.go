@@ -248,3 +248,37 @@ func TestVSwitchWithoutDaemon(t *testing.T) {
 	require.ErrorIs(t, vs.EnsureBridge(within(t), ovsdb.BridgeSpec{Name: "br0"}), ovsdb.ErrDisconnected)
 	require.ErrorIs(t, vs.Watch(within(t), func() {}), ovsdb.ErrDisconnected)
 }
+
+// A database without its root row gets one with the first change.
+func TestVSwitchEmptyDatabase(t *testing.T) {
+	in, c, vs := open(t)
+	ctx := within(t)
+	in.KillVSwitchd()
+	_, err := c.Transact(ctx, ovsdb.VSwitchDB, ovsdb.Delete("Open_vSwitch"))
+	require.NoError(t, err)
+	require.NoError(t, in.StartVSwitchd(ctx))
+	require.NoError(t, vs.EnsureBridge(ctx, ovsdb.BridgeSpec{Name: "br0", DatapathType: "netdev"}))
+	require.Contains(t, in.Ofctl("show", "br0"), "(br0)")
+}
+
+// Ports outlive a crash of ovs-vswitchd with their numbers, and what was asked
+// for meanwhile is there when it is back.
+func TestVSwitchRestart(t *testing.T) {
+	in, _, vs := open(t)
+	ctx := within(t)
+	require.NoError(t, vs.EnsureBridge(ctx, ovsdb.BridgeSpec{Name: "br0", DatapathType: "netdev"}))
+	first, err := vs.EnsurePort(ctx, ovsdb.PortSpec{Bridge: "br0", Name: "p0", Type: "internal", OFPortRequest: 9})
+	require.NoError(t, err)
+	in.KillVSwitchd()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := vs.EnsurePort(ctx, ovsdb.PortSpec{Bridge: "br0", Name: "p1", Type: "internal"})
+		ended <- err
+	}()
+	require.NoError(t, in.StartVSwitchd(ctx))
+	require.NoError(t, <-ended)
+	again, err := vs.EnsurePort(ctx, ovsdb.PortSpec{Bridge: "br0", Name: "p0", Type: "internal", OFPortRequest: 9})
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	require.Contains(t, in.Ofctl("show", "br0"), " 9(p0)")
+}
