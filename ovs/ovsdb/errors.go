@@ -3,6 +3,7 @@ package ovsdb
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -71,4 +72,25 @@ func hasCode(err error, codes ...string) bool {
 
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// subjectError names what an error of this package is about. The package's own
+// prefix appears once, in front.
+type subjectError struct {
+	subject string
+	err     error
+}
+
+func (e *subjectError) Error() string {
+	return "ovsdb: " + e.subject + ": " + strings.TrimPrefix(e.err.Error(), "ovsdb: ")
+}
+
+func (e *subjectError) Unwrap() error { return e.err }
+
+// wrap names the thing that an error is about.
+func wrap(err error, kind, name string) error {
+	if err == nil {
+		return nil
+	}
+	return &subjectError{fmt.Sprintf("%s %q", kind, name), err}
 }

@@ -265,7 +265,7 @@ func (s *VSwitch) taken(ctx context.Context, selected Result, root rootRow) erro
 		return ok && at >= want.NextCfg, err
 	})
 	if err != nil {
-		return fmt.Errorf("ovs-vswitchd has taken configuration %d, wait for %d: %w", at, want.NextCfg, err)
+		return &subjectError{fmt.Sprintf("ovs-vswitchd has taken configuration %d, wait for %d", at, want.NextCfg), err}
 	}
 	return nil
 }
@@ -328,12 +328,4 @@ func mapMutations(column string, old any, set map[string]string, del []string) [
 		out = append(out, Mutation{column, "insert", add})
 	}
 	return out
-}
-
-// wrap names what an error is about.
-func wrap(err error, kind, name string) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("ovsdb: %s %q: %w", kind, name, err)
 }
