@@ -49,3 +49,30 @@ func TestInstanceRefusesLongRunDir(t *testing.T) {
 	_, err := ovstest.NewInstance(t.Context(), ovstest.InstanceConfig{RunDir: dir})
 	require.ErrorContains(t, err, "at most 70 fit")
 }
+
+// A run directory and a namespace that were there before stay, and the
+// database in the directory is used again.
+func TestInstanceKeepsWhatItDidNotMake(t *testing.T) {
+	ovstest.Require(t, "ovs", "root")
+	dir, err := os.MkdirTemp("", "tlk")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	cfg := ovstest.InstanceConfig{NetNS: ovstest.NewNS(t), RunDir: dir}
+	for round := range 2 {
+		in, err := ovstest.NewInstance(t.Context(), cfg)
+		require.NoError(t, err)
+		if round == 0 {
+			require.NoError(t, in.NewBridge(t.Context(), "br0"))
+			n, err := in.NewPort(t.Context(), "br0", "p0", "type=internal", "ofport_request=5")
+			require.NoError(t, err)
+			require.Equal(t, uint32(5), n)
+			_, err = in.NewPort(t.Context(), "br0", "absent0")
+			require.ErrorContains(t, err, "No such device")
+		}
+		out, err := in.Vsctl(t.Context(), "list-br")
+		require.NoError(t, err)
+		require.Equal(t, "br0\n", out)
+		require.NoError(t, in.Close())
+		require.True(t, ovstest.NSExists(in.NetNS))
+	}
+}
