@@ -81,6 +81,7 @@ func TestLoopBackoff(t *testing.T) {
 		run(t, l)
 		l.Enqueue("bad", "good")
 		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
 		require.Equal(t, 1, other, "a failing key holds up no other")
 		failing := l.Failing()
 		require.Len(t, failing, 1)
@@ -148,6 +149,7 @@ func TestLoopEnqueueAfter(t *testing.T) {
 		l.EnqueueAfter(time.Hour, 1)
 		require.NoError(t, l.Idle(t.Context()), "waiting for a time is idle")
 		time.Sleep(2 * time.Hour)
+		synctest.Wait()
 		require.Equal(t, []time.Duration{time.Second}, at)
 	})
 }
