@@ -1,5 +1,4 @@
-// Package ovstest runs real Open vSwitch for tests and labs, and keeps an
-// in-memory stand-in for it.
+// Package ovstest runs real Open vSwitch for tests and labs.
 //
 // An Instance is one ovsdb-server and one ovs-vswitchd with a database, a run
 // directory and a network namespace of their own, so that many live side by
