@@ -214,7 +214,7 @@ func (l *Loop[K]) Run(ctx context.Context) error {
 
 func (l *Loop[K]) work(ctx context.Context) {
 	for {
-		k, ok := l.next()
+		k, ok := l.next(ctx)
 		if !ok {
 			return
 		}
@@ -222,13 +222,13 @@ func (l *Loop[K]) work(ctx context.Context) {
 	}
 }
 
-func (l *Loop[K]) next() (k K, ok bool) {
+func (l *Loop[K]) next(ctx context.Context) (k K, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.ready) == 0 && !l.stopped {
 		l.wake.Wait()
 	}
-	if l.stopped {
+	if l.stopped || ctx.Err() != nil { // ctx may have ended before it set stopped
 		return k, false
 	}
 	k = l.ready[0]

@@ -33,6 +33,8 @@ func TestLoopDeduplicates(t *testing.T) {
 		run(t, l)
 		require.NoError(t, l.Idle(t.Context()))
 		require.Equal(t, map[string]int{"a": 1, "b": 1}, calls)
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		require.Empty(t, l.items, "a settled key is forgotten")
 	})
 }
