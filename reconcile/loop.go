@@ -58,13 +58,12 @@ type Loop[K comparable] struct {
 	cfg Config
 
 	mu      sync.Mutex // protects all below, and the items
-	wake    *sync.Cond // signalled when ready grows or the loop ends
+	wake    *sync.Cond // signalled when ready grows, broadcast when the context of Run ends
 	ready   []K        // keys to work on, in order, each once
 	items   map[K]*item
 	busy    int           // keys that are ready, running or waiting for a retry
 	idle    chan struct{} // closed while busy is 0
 	running bool
-	stopped bool
 }
 
 // item is what the loop knows of a key; it is forgotten when there is nothing to know.
@@ -192,12 +191,11 @@ func (l *Loop[K]) Run(ctx context.Context) error {
 		l.mu.Unlock()
 		return errRunning
 	}
-	l.running, l.stopped = true, false
+	l.running = true
 	l.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.stopped = true
 		l.wake.Broadcast()
 	})
 	defer stop()
@@ -225,10 +223,10 @@ func (l *Loop[K]) work(ctx context.Context) {
 func (l *Loop[K]) next(ctx context.Context) (k K, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.ready) == 0 && !l.stopped {
+	for len(l.ready) == 0 && ctx.Err() == nil {
 		l.wake.Wait()
 	}
-	if l.stopped || ctx.Err() != nil { // ctx may have ended before it set stopped
+	if ctx.Err() != nil {
 		return k, false
 	}
 	k = l.ready[0]
