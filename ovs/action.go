@@ -1,0 +1,341 @@
+package ovs
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// An Action is something done to a packet. Its kinds are the ...Action types
+// of this package; make them with the constructors. String returns it as
+// ovs-ofctl(8) takes it.
+type Action interface {
+	fmt.Stringer
+	action()
+}
+
+// Reserved ports (OpenFlow 1.5, section 7.2.1.1).
+const (
+	PortInPort     uint32 = 0xfffffff8
+	PortNormal     uint32 = 0xfffffffa
+	PortController uint32 = 0xfffffffd
+	PortLocal      uint32 = 0xfffffffe
+	PortAny        uint32 = 0xffffffff
+)
+
+// The kinds of action.
+type (
+	// OutputAction sends the packet to a port.
+	OutputAction struct{ Port uint32 }
+	// OutputFieldAction sends it to the port that a field holds.
+	OutputFieldAction struct{ Field Subfield }
+	// SetFieldAction writes the bits of the mask.
+	SetFieldAction struct{ FieldMatch }
+	// MoveAction copies a field.
+	MoveAction struct{ Src, Dst Subfield }
+	// PushVLANAction adds an 802.1Q tag with id 0.
+	PushVLANAction struct{}
+	// PopVLANAction removes the outermost tag.
+	PopVLANAction struct{}
+	// DecTTLAction subtracts one from TTL or hop limit.
+	DecTTLAction struct{}
+	// ResubmitAction looks the packet up in a table and comes back.
+	ResubmitAction struct{ Table uint8 }
+	// GotoAction goes on in a later table; it must be last.
+	GotoAction struct{ Table uint8 }
+	// GroupAction hands the packet to a group.
+	GroupAction struct{ ID uint32 }
+	// ConjunctionAction is one clause of a conjunctive match.
+	ConjunctionAction struct {
+		ID        uint32
+		Clause, N uint8 // clause 1 to N of N
+	}
+	// CTAction hands the packet to connection tracking.
+	CTAction struct{ CTOptions }
+	// LearnAction adds a flow made from the packet.
+	LearnAction struct{ LearnSpec }
+	// ControllerAction sends a copy to the controller.
+	ControllerAction struct{ MaxLen uint16 }
+)
+
+func (OutputAction) action()      {}
+func (OutputFieldAction) action() {}
+func (SetFieldAction) action()    {}
+func (MoveAction) action()        {}
+func (PushVLANAction) action()    {}
+func (PopVLANAction) action()     {}
+func (DecTTLAction) action()      {}
+func (ResubmitAction) action()    {}
+func (GotoAction) action()        {}
+func (GroupAction) action()       {}
+func (ConjunctionAction) action() {}
+func (CTAction) action()          {}
+func (LearnAction) action()       {}
+func (ControllerAction) action()  {}
+
+// Output sends the packet to a port; not back to the one it came in by, see
+// [OutputInPort] and [ClearInPort].
+func Output(port uint32) Action { return OutputAction{port} }
+
+// OutputInPort sends the packet back where it came from.
+func OutputInPort() Action { return OutputAction{PortInPort} }
+
+// OutputField sends the packet to the port whose number a field holds.
+func OutputField(s Subfield) Action { return OutputFieldAction{s} }
+
+// SetField writes a field; with a mask, only the bits of the mask.
+func SetField(m FieldMatch) Action { return SetFieldAction{m} }
+
+// ClearInPort forgets the port that the packet came in by, so that it may
+// leave by it.
+func ClearInPort() Action { return SetFieldAction{exact(FieldNXMInPort, 0)} }
+
+// Move copies src to dst, which has the same size.
+func Move(src, dst Subfield) Action { return MoveAction{src, dst} }
+
+// PushVLAN adds an 802.1Q tag with id 0; [SetField] with [VLANVID] sets the id.
+func PushVLAN() Action { return PushVLANAction{} }
+
+// PopVLAN removes the outermost tag.
+func PopVLAN() Action { return PopVLANAction{} }
+
+// DecTTL subtracts one from TTL or hop limit; at zero the packet is dropped.
+func DecTTL() Action { return DecTTLAction{} }
+
+// Resubmit looks the packet up in a table, then goes on with the next action.
+func Resubmit(table uint8) Action { return ResubmitAction{table} }
+
+// Goto goes on in a later table. It must be the last action.
+func Goto(table uint8) Action { return GotoAction{table} }
+
+// ToGroup hands the packet to a group.
+func ToGroup(id uint32) Action { return GroupAction{id} }
+
+// Conjunction makes the flow clause k of n of a conjunctive match; see [ConjID].
+func Conjunction(id uint32, k, n uint8) Action { return ConjunctionAction{id, k, n} }
+
+// CT hands the packet to connection tracking.
+func CT(o CTOptions) Action { return CTAction{o} }
+
+// Learn adds a flow made from the packet.
+func Learn(s LearnSpec) Action { return LearnAction{s} }
+
+// Controller sends the first maxLen bytes to the controller.
+func Controller(maxLen uint16) Action { return ControllerAction{maxLen} }
+
+// CTOptions say what connection tracking does with a packet (ct in
+// ovs-actions(7)). Without a table the packet goes on untracked with the next action.
+type CTOptions struct {
+	Commit, Force bool
+	// Zone is the zone, unless ZoneField says which field holds it.
+	Zone      uint16
+	ZoneField *Subfield
+	// Table is where the tracked packet goes on, if HasTable.
+	HasTable bool
+	Table    uint8
+	// NAT translates: the zero NAT as the connection already says.
+	NAT *NAT
+	// Exec are SetField and Move actions on ct_mark and ct_label.
+	Exec []Action
+}
+
+// NAT is a translation that a committed connection gets.
+type NAT struct {
+	Src, Dst         bool // neither: as the connection says
+	Min, Max         netip.Addr
+	PortMin, PortMax uint16
+	// How to choose from a range; none is OVS's default.
+	Random, Hash, Persistent bool
+}
+
+// A LearnSpec describes the flow that [Learn] adds (learn in ovs-actions(7)).
+type LearnSpec struct {
+	Table                    uint8
+	Priority                 uint16
+	Cookie                   uint64
+	IdleTimeout, HardTimeout uint16 // seconds, 0 is never
+	// Match are constant constraints; Copy are fields that must be as in the packet.
+	Match []FieldMatch
+	Copy  []Field
+	// Load are constants that the new flow writes.
+	Load []FieldMatch
+	// LoadFrom are fields of the packet that the new flow writes.
+	LoadFrom []LearnLoad
+	// DeleteLearned removes the learned flows with this flow.
+	DeleteLearned bool
+}
+
+// A LearnLoad makes a learned flow write what Src held in the packet to Dst.
+type LearnLoad struct{ Src, Dst Subfield }
+
+func (a OutputAction) String() string {
+	switch a.Port {
+	case PortInPort:
+		return "IN_PORT"
+	case PortNormal:
+		return "NORMAL"
+	case PortLocal:
+		return "LOCAL"
+	}
+	return fmt.Sprintf("output:%d", a.Port)
+}
+
+func (a OutputFieldAction) String() string { return "output:" + a.Field.String() }
+
+func (a SetFieldAction) String() string {
+	if a.Field == FieldNXMInPort {
+		return fmt.Sprintf("load:%#x->NXM_OF_IN_PORT[]", a.Uint())
+	}
+	v := a.valueText()
+	if a.Field == FieldVLANVID {
+		v = fmt.Sprint(a.Uint()) // with the bit that says a tag is there
+	}
+	if !a.IsExact() {
+		v += "/" + valueText(a.Field, a.Mask)
+	}
+	return "set_field:" + v + "->" + a.Field.String()
+}
+
+func (a MoveAction) String() string       { return "move:" + a.Src.String() + "->" + a.Dst.String() }
+func (PushVLANAction) String() string     { return "push_vlan:0x8100" }
+func (PopVLANAction) String() string      { return "pop_vlan" }
+func (DecTTLAction) String() string       { return "dec_ttl" }
+func (a ResubmitAction) String() string   { return fmt.Sprintf("resubmit(,%d)", a.Table) }
+func (a GotoAction) String() string       { return fmt.Sprintf("goto_table:%d", a.Table) }
+func (a GroupAction) String() string      { return fmt.Sprintf("group:%d", a.ID) }
+func (a ControllerAction) String() string { return fmt.Sprintf("CONTROLLER:%d", a.MaxLen) }
+
+func (a ConjunctionAction) String() string {
+	return fmt.Sprintf("conjunction(%d,%d/%d)", a.ID, a.Clause, a.N)
+}
+
+func (a CTAction) String() string {
+	var p []string
+	if a.Commit {
+		p = append(p, "commit")
+	}
+	if a.Force {
+		p = append(p, "force")
+	}
+	if a.HasTable {
+		p = append(p, fmt.Sprintf("table=%d", a.Table))
+	}
+	switch {
+	case a.ZoneField != nil:
+		p = append(p, "zone="+a.ZoneField.String())
+	case a.Zone != 0:
+		p = append(p, fmt.Sprintf("zone=%d", a.Zone))
+	}
+	if a.NAT != nil {
+		p = append(p, a.NAT.String())
+	}
+	if len(a.Exec) > 0 {
+		p = append(p, "exec("+actionsText(a.Exec)+")")
+	}
+	return "ct(" + strings.Join(p, ",") + ")"
+}
+
+// String returns "nat(dst=10.0.0.1:80)".
+func (n NAT) String() string {
+	var dir string
+	switch {
+	case n.Src:
+		dir = "src"
+	case n.Dst:
+		dir = "dst"
+	default:
+		return "nat"
+	}
+	s := ""
+	if n.Min.IsValid() {
+		s = n.Min.String()
+		if n.Max.IsValid() && n.Max != n.Min {
+			s += "-" + n.Max.String()
+		}
+		if n.PortMin != 0 && n.Min.Is6() {
+			s = "[" + s + "]"
+		}
+		s = "=" + s
+	}
+	if n.PortMin != 0 {
+		s += fmt.Sprintf(":%d", n.PortMin)
+		if n.PortMax > n.PortMin {
+			s += fmt.Sprintf("-%d", n.PortMax)
+		}
+	}
+	for _, o := range []struct {
+		on   bool
+		name string
+	}{{n.Persistent, "persistent"}, {n.Hash, "hash"}, {n.Random, "random"}} {
+		if o.on {
+			s += "," + o.name
+		}
+	}
+	return "nat(" + dir + s + ")"
+}
+
+func (a LearnAction) String() string {
+	p := []string{fmt.Sprintf("table=%d", a.Table)}
+	for _, t := range []struct {
+		name string
+		v    uint16
+	}{{"idle_timeout", a.IdleTimeout}, {"hard_timeout", a.HardTimeout}} {
+		if t.v != 0 {
+			p = append(p, fmt.Sprintf("%s=%d", t.name, t.v))
+		}
+	}
+	p = append(p, fmt.Sprintf("priority=%d", a.Priority))
+	if a.DeleteLearned {
+		p = append(p, "delete_learned")
+	}
+	if a.Cookie != 0 {
+		p = append(p, fmt.Sprintf("cookie=%#x", a.Cookie))
+	}
+	for _, m := range a.Match {
+		p = append(p, m.String())
+	}
+	for _, f := range a.Copy {
+		p = append(p, f.Whole().String())
+	}
+	for _, m := range a.Load {
+		p = append(p, fmt.Sprintf("load:%s->%s", valueText(m.Field, m.Value), m.Field.Whole()))
+	}
+	for _, l := range a.LoadFrom {
+		p = append(p, fmt.Sprintf("load:%s->%s", l.Src, l.Dst))
+	}
+	return "learn(" + strings.Join(p, ",") + ")"
+}
+
+func actionsText(list []Action) string {
+	if len(list) == 0 {
+		return "drop"
+	}
+	p := make([]string, len(list))
+	for i, a := range list {
+		p[i] = a.String()
+	}
+	return strings.Join(p, ",")
+}
+
+// validateActions checks what a switch checks of a list of actions.
+func validateActions(list []Action) error {
+	for i, a := range list {
+		if _, ok := a.(GotoAction); ok && i != len(list)-1 {
+			return fmt.Errorf("%w: %s is not the last action", ErrInvalid, a)
+		}
+		if a == nil {
+			return fmt.Errorf("%w: action %d is nil", ErrInvalid, i)
+		}
+		if m, ok := a.(MoveAction); ok && m.Src.Size != m.Dst.Size {
+			return fmt.Errorf("%w: %s: %d bits to %d", ErrInvalid, m, m.Src.Size, m.Dst.Size)
+		}
+	}
+	conj := slices.ContainsFunc(list, isConjunction)
+	if conj && slices.ContainsFunc(list, func(a Action) bool { return !isConjunction(a) }) {
+		return fmt.Errorf("%w: conjunction with other actions", ErrInvalid)
+	}
+	return nil
+}
+
+func isConjunction(a Action) bool { _, ok := a.(ConjunctionAction); return ok }

@@ -1,0 +1,29 @@
+// Package ovs has the values of Open vSwitch's OpenFlow side: flows, matches,
+// actions and groups that can be printed, compared and diffed, and a Bridge
+// that keeps what one owner has on a switch equal to what it wants.
+//
+// A [Flow] is a table, a priority, a [Match] and a list of [Action]. Matches
+// and actions are made by constructors that read like ovs-fields(7) and
+// ovs-actions(7); String speaks the syntax of ovs-ofctl(8):
+//
+//	f := ovs.Flow{Table: 40, Priority: 100,
+//		Match:   ovs.NewMatch(ovs.Metadata(7), ovs.EthDst(mac)),
+//		Actions: []ovs.Action{ovs.SetField(ovs.Reg(1, 5)), ovs.Goto(70)}}
+//	fmt.Println(f) // table=40,priority=100,metadata=0x7,eth_dst=... actions=set_field:0x5->reg1,goto_table:70
+//
+// An [Owner] is a range of cookies and of group ids. [Bridge.Sync] takes all
+// flows and groups that the owner wants, compares them with what the switch
+// last acknowledged, and sends only the difference, in one atomic bundle. What
+// others own on the same bridge is neither read nor touched. After a restart,
+// the first Sync reads what is there: nothing is sent when nothing changed.
+//
+// The wire is elsewhere: a [Switch] is an *openflow.Conn, or an in-memory
+// bridge in tests.
+//
+// Concurrency: Flow, Match, Action and Group are values that must not be
+// changed once shared; they may be read concurrently. A Bridge serialises its
+// calls.
+//
+// Errors: [ErrInvalid] for a value the switch could not take, naming the flow
+// and the fault; errors of the Switch are passed on with what was attempted.
+package ovs

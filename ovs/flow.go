@@ -1,0 +1,92 @@
+package ovs
+
+import (
+	"fmt"
+	"strings"
+)
+
+// FlowFlags are the flags of a flow (OpenFlow 1.5, section 7.3.4.1).
+type FlowFlags uint16
+
+// SendFlowRemoved asks for a message when the flow goes away.
+const SendFlowRemoved FlowFlags = 1
+
+// A Flow is an entry of a table. A flow without actions drops.
+type Flow struct {
+	Table       uint8
+	Priority    uint16
+	Cookie      uint64
+	IdleTimeout uint16 // seconds, 0 is never
+	HardTimeout uint16
+	Flags       FlowFlags
+	Match       Match
+	Actions     []Action
+}
+
+// Key identifies a flow on a switch: table, priority and match.
+type Key string
+
+// Key returns what identifies the flow.
+func (f Flow) Key() Key {
+	fields := f.Match.fields
+	b := make([]byte, 0, 3+33*len(fields))
+	b = append(b, f.Table, byte(f.Priority>>8), byte(f.Priority))
+	for i := range fields {
+		m := &fields[i]
+		n := m.Field.Bytes()
+		b = append(b, byte(m.Field))
+		b = append(b, m.Value[:n]...)
+		b = append(b, m.Mask[:n]...)
+	}
+	return Key(b)
+}
+
+// String returns the flow as ovs-ofctl(8) takes it.
+func (f Flow) String() string {
+	var b strings.Builder
+	if f.Cookie != 0 {
+		fmt.Fprintf(&b, "cookie=%#x,", f.Cookie)
+	}
+	fmt.Fprintf(&b, "table=%d,", f.Table)
+	if f.IdleTimeout != 0 {
+		fmt.Fprintf(&b, "idle_timeout=%d,", f.IdleTimeout)
+	}
+	if f.HardTimeout != 0 {
+		fmt.Fprintf(&b, "hard_timeout=%d,", f.HardTimeout)
+	}
+	if f.Flags&SendFlowRemoved != 0 {
+		b.WriteString("send_flow_rem,")
+	}
+	fmt.Fprintf(&b, "priority=%d", f.Priority)
+	if m := f.Match.String(); m != "" {
+		b.WriteString("," + m)
+	}
+	b.WriteString(" actions=" + actionsText(f.Actions))
+	return b.String()
+}
+
+// Validate returns [ErrInvalid] with the flow and the fault.
+func (f Flow) Validate() error {
+	err := f.Match.Validate()
+	if err == nil {
+		err = validateActions(f.Actions)
+	}
+	if err == nil && f.Table == 255 {
+		err = fmt.Errorf("%w: table 255 is not a table", ErrInvalid)
+	}
+	if err == nil && len(f.Actions) > 0 {
+		if g, ok := f.Actions[len(f.Actions)-1].(GotoAction); ok && g.Table <= f.Table {
+			err = fmt.Errorf("%w: goto_table:%d is not a later table", ErrInvalid, g.Table)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("ovs: flow %s: %w", f, err)
+	}
+	return nil
+}
+
+// sameEffect reports whether two flows with one key do the same.
+func sameEffect(a, b Flow) bool {
+	return a.Cookie == b.Cookie && a.IdleTimeout == b.IdleTimeout && a.HardTimeout == b.HardTimeout && a.Flags == b.Flags &&
+		actionsText(a.Actions) == actionsText(b.Actions)
+}
