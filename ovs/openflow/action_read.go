@@ -1,0 +1,313 @@
+package openflow
+
+import (
+	"net/netip"
+
+	"github.com/tierloom/tierloom/ovs"
+)
+
+// maxNesting bounds actions within actions.
+const maxNesting = 4
+
+// readInstructions reads the instructions of a flow as a list of actions.
+func readInstructions(b []byte) ([]ovs.Action, error) {
+	r := reader{b: b}
+	var list []ovs.Action
+	var next ovs.Action
+	for len(r.b) > 0 {
+		typ, n := r.u16(), int(r.u16())
+		body := r.sub(n - 4)
+		if r.bad || n < 8 {
+			return nil, malformed("instruction of length %d", n)
+		}
+		switch typ {
+		case 1:
+			next = ovs.Goto(body.u8())
+		case 4:
+			body.skip(4)
+			var err error
+			if list, err = readActions(body.b, 0); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, malformed("instruction of type %d", typ)
+		}
+	}
+	if next != nil {
+		list = append(list, next)
+	}
+	return list, nil
+}
+
+func readActions(b []byte, depth int) ([]ovs.Action, error) {
+	if depth > maxNesting {
+		return nil, malformed("actions nested deeper than %d", maxNesting)
+	}
+	r := reader{b: b}
+	var list []ovs.Action
+	for len(r.b) > 0 {
+		typ, n := r.u16(), int(r.u16())
+		body := r.sub(n - 4)
+		if r.bad || n < 8 {
+			return nil, malformed("action of length %d", n)
+		}
+		a, err := readAction(typ, &body, depth)
+		if err == nil && body.bad {
+			err = malformed("action of type %d is cut short", typ)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
+	switch typ {
+	case actOutput:
+		port, most := r.u32(), r.u16()
+		if port == ovs.PortController {
+			return ovs.Controller(most), nil
+		}
+		return ovs.Output(port), nil
+	case actPushVLAN:
+		if t := r.u16(); t != etherVLAN {
+			return nil, malformed("push_vlan of type %#x", t)
+		}
+		return ovs.PushVLAN(), nil
+	case actPopVLAN:
+		return ovs.PopVLAN(), nil
+	case actDecTTL:
+		return ovs.DecTTL(), nil
+	case actGroup:
+		return ovs.ToGroup(r.u32()), nil
+	case actSetField:
+		m, known := readOXM(r)
+		if !known {
+			return nil, malformed("set_field of an unknown field")
+		}
+		return ovs.SetField(m), nil
+	case actCopyField:
+		bits, from, to := int(r.u16()), int(r.u16()), int(r.u16())
+		r.skip(2)
+		src, ok1 := readField(r)
+		dst, ok2 := readField(r)
+		if !ok1 || !ok2 {
+			return nil, malformed("copy_field of an unknown field")
+		}
+		return ovs.Move(ovs.Subfield{Field: src, Offset: from, Size: bits}, ovs.Subfield{Field: dst, Offset: to, Size: bits}), nil
+	case actExperimenter:
+		if vendor := r.u32(); vendor != nicira {
+			return nil, malformed("action of experimenter %#x", vendor)
+		}
+		return readNicira(r.u16(), r, depth)
+	}
+	return nil, malformed("action of type %d", typ)
+}
+
+// readField reads a bare OXM header.
+func readField(r *reader) (ovs.Field, bool) {
+	class, fm := r.u16(), r.u8()
+	r.skip(1)
+	return ovs.FieldByOXM(class, fm>>1)
+}
+
+// readRange reads what rangeBits wrote.
+func readRange(v uint16, f ovs.Field) ovs.Subfield {
+	return ovs.Subfield{Field: f, Offset: int(v >> 6), Size: int(v&0x3f) + 1}
+}
+
+func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
+	switch sub {
+	case nxRegMove:
+		bits, from, to := int(r.u16()), int(r.u16()), int(r.u16())
+		src, ok1 := readField(r)
+		dst, ok2 := readField(r)
+		if !ok1 || !ok2 {
+			return nil, malformed("move of an unknown field")
+		}
+		return ovs.Move(ovs.Subfield{Field: src, Offset: from, Size: bits}, ovs.Subfield{Field: dst, Offset: to, Size: bits}), nil
+	case nxRegLoad:
+		return readRegLoad(r)
+	case nxRegLoad2:
+		r.skip(6)
+		m, known := readOXM(r)
+		if !known {
+			return nil, malformed("load of an unknown field")
+		}
+		return ovs.SetField(m), nil
+	case nxResubmitTable:
+		r.skip(2)
+		return ovs.Resubmit(r.u8()), nil
+	case nxOutputReg:
+		v := r.u16()
+		f, ok := readField(r)
+		if !ok {
+			return nil, malformed("output to an unknown field")
+		}
+		return ovs.OutputField(readRange(v, f)), nil
+	case nxConjunction:
+		k, n := r.u8(), r.u8()
+		return ovs.Conjunction(r.u32(), k+1, n), nil
+	case nxDecTTL:
+		return ovs.DecTTL(), nil
+	case nxCT:
+		return readCT(r, depth)
+	case nxLearn:
+		return readLearn(r)
+	}
+	return nil, malformed("Nicira action of type %d", sub)
+}
+
+// readRegLoad reads a load of up to 64 bits into part of a field.
+func readRegLoad(r *reader) (ovs.Action, error) {
+	v := r.u16()
+	f, ok := readField(r)
+	if !ok {
+		return nil, malformed("load of an unknown field")
+	}
+	s, value := readRange(v, f), r.u64()
+	if s.Offset+s.Size > f.Bits() || f.Bits() > 64 {
+		return nil, malformed("load of bits %d to %d of %s", s.Offset, s.Offset+s.Size-1, f)
+	}
+	mask := ^uint64(0) >> (64 - s.Size) << s.Offset
+	var vb, mb [8]byte
+	be.PutUint64(vb[:], value<<s.Offset)
+	be.PutUint64(mb[:], mask)
+	n := 8 - f.Bytes()
+	return ovs.SetField(ovs.NewFieldMatch(f, vb[n:], mb[n:])), nil
+}
+
+func readCT(r *reader, depth int) (ovs.Action, error) {
+	flags := r.u16()
+	o := ovs.CTOptions{Commit: flags&ctCommit != 0, Force: flags&ctForce != 0}
+	zone := reader{b: r.take(4)}
+	v := r.u16()
+	if be.Uint32(zone.b) == 0 {
+		o.Zone = v
+	} else {
+		f, ok := readField(&zone)
+		if !ok {
+			return nil, malformed("ct zone in an unknown field")
+		}
+		s := readRange(v, f)
+		o.ZoneField = &s
+	}
+	if t := r.u8(); t != noRecirculate {
+		o.HasTable, o.Table = true, t
+	}
+	r.skip(5)
+	for len(r.b) > 0 && !r.bad {
+		typ, n := r.u16(), int(r.u16())
+		body := r.sub(n - 4)
+		if r.bad || n < 8 {
+			return nil, malformed("action in ct of length %d", n)
+		}
+		if probe := body; typ == actExperimenter && probe.u32() == nicira && probe.u16() == nxNAT {
+			nat, err := readNAT(&probe)
+			if err != nil {
+				return nil, err
+			}
+			o.NAT = nat
+			continue
+		}
+		a, err := readAction(typ, &body, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		o.Exec = append(o.Exec, a)
+	}
+	return ovs.CT(o), nil
+}
+
+func readNAT(r *reader) (*ovs.NAT, error) {
+	r.skip(2)
+	flags, present := r.u16(), r.u16()
+	n := &ovs.NAT{
+		Src: flags&natSrc != 0, Dst: flags&natDst != 0,
+		Persistent: flags&natPersistent != 0, Hash: flags&natHash != 0, Random: flags&natRandom != 0,
+	}
+	addr := func(bit uint16, size int) netip.Addr {
+		if present&bit == 0 {
+			return netip.Addr{}
+		}
+		a, _ := netip.AddrFromSlice(r.take(size))
+		return a
+	}
+	// IPv4 comes before IPv6; a translation has one family.
+	n.Min, n.Max = addr(natIPv4Min, 4), addr(natIPv4Max, 4)
+	if a := addr(natIPv6Min, 16); a.IsValid() {
+		n.Min = a
+	}
+	if a := addr(natIPv6Max, 16); a.IsValid() {
+		n.Max = a
+	}
+	if present&natPortMin != 0 {
+		n.PortMin = r.u16()
+	}
+	if present&natPortMax != 0 {
+		n.PortMax = r.u16()
+	}
+	if r.bad {
+		return nil, malformed("nat is cut short")
+	}
+	return n, nil
+}
+
+func readLearn(r *reader) (ovs.Action, error) {
+	l := ovs.LearnSpec{IdleTimeout: r.u16(), HardTimeout: r.u16(), Priority: r.u16(), Cookie: r.u64()}
+	l.DeleteLearned = r.u16()&learnDelete != 0
+	l.Table = r.u8()
+	r.skip(5)
+	for len(r.b) >= 2 && !r.bad {
+		h := r.u16()
+		if h == 0 {
+			break // padding
+		}
+		if err := readLearnSpec(&l, h, r); err != nil {
+			return nil, err
+		}
+	}
+	return ovs.Learn(l), nil
+}
+
+func readLearnSpec(l *ovs.LearnSpec, h uint16, r *reader) error {
+	bits := int(h & learnBits)
+	var value []byte
+	var src ovs.Field
+	if h&learnImmediate != 0 {
+		value = r.take((bits + 15) / 16 * 2)
+	} else {
+		f, ok := readField(r)
+		r.skip(2)
+		if !ok {
+			return malformed("learn from an unknown field")
+		}
+		src = f
+	}
+	dst, ok := readField(r)
+	r.skip(2)
+	if !ok || r.bad {
+		return malformed("learn of an unknown field")
+	}
+	load := h&^(learnBits|learnImmediate) == learnLoad
+	if value != nil {
+		if bits != dst.Bits() || len(value) < dst.Bytes() {
+			return malformed("learn of %d bits of %s", bits, dst)
+		}
+		m := ovs.NewFieldMatch(dst, value[len(value)-dst.Bytes():], nil)
+		if load {
+			l.Load = append(l.Load, m)
+		} else {
+			l.Match = append(l.Match, m)
+		}
+		return nil
+	}
+	if load {
+		l.LoadFrom = append(l.LoadFrom, ovs.LearnLoad{Src: src.Whole(), Dst: dst.Whole()})
+	} else {
+		l.Copy = append(l.Copy, dst)
+	}
+	return nil
+}

@@ -1,0 +1,22 @@
+// Package openflow speaks OpenFlow 1.5 to Open vSwitch, with the Nicira
+// extensions that the values of package ovs need.
+//
+// A [Conn] is one connection to a bridge; it is an ovs.Switch:
+//
+//	c, err := openflow.Dial(ctx, "unix", "/run/openvswitch/br-int.mgmt", openflow.Config{})
+//	if err != nil { ... }
+//	defer c.Close()
+//	err = c.Apply(ctx, ovs.Changes{FlowAdd: flows}) // one atomic bundle
+//
+// Formats are those of the OpenFlow Switch Specification 1.5.1; where a
+// comment names a section, it is of that document. Nicira's are those of
+// Open vSwitch's nicira-ext.h.
+//
+// Concurrency: all methods of a Conn may be called at once; requests are
+// matched to answers by transaction id, and several are in flight. One
+// goroutine reads; it ends with the connection, and Close waits for it.
+//
+// Errors: [*Error] is what the switch answered, with the flow or group that it
+// was about; [ErrClosed] says that the connection is gone; [ErrMalformed]
+// that the peer sent what cannot be read, after which the connection is closed.
+package openflow
