@@ -26,6 +26,6 @@ func ExampleFlows() {
 		}
 	}
 	// Output:
-	// table=60,priority=100,metadata=0x3e9,ip,ip_dst=10.4.1.2 actions=set_field:02:00:00:00:00:01->eth_dst,set_field:0x7->reg1,set_field:0x7->reg5,goto_table:70
+	// table=60,priority=100,metadata=0x3e9,eth_type=0x800,ip_dst=10.4.1.2 actions=set_field:02:00:00:00:00:01->eth_dst,set_field:0x7->reg1,set_field:0x7->reg5,goto_table:70
 	// table=60,priority=0 actions=drop
 }
