@@ -1,0 +1,123 @@
+package policy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// A Program is what has to be enforced at some ports. It is a plain value;
+// equal programs encode to equal JSON.
+type Program struct {
+	// Rules in the order in which they are tried, of both directions.
+	Rules []ProgramRule `json:"rules,omitempty"`
+	// Sets are the addresses of groups that rules refer to, by group id, each
+	// in the fewest prefixes, sorted.
+	Sets map[string][]netip.Prefix `json:"sets,omitempty"`
+	// Default is what becomes of a packet that no rule matches: Allow or Drop.
+	Default Action `json:"default"`
+}
+
+// A ProgramRule is a rule for one direction with nothing left to look up but
+// address sets. One [Rule] makes one for each direction, or several where ports
+// differ in what a port name means.
+type ProgramRule struct {
+	// ID is unique in a program and does not depend on other rules.
+	ID      string `json:"id"`
+	Section string `json:"section"`
+	Rule    string `json:"rule"`
+	// Name is the rule's display name, or its section's, for logs.
+	Name      string    `json:"display_name,omitempty"`
+	Order     Order     `json:"order"`
+	Direction Direction `json:"direction"` // Ingress or Egress
+	Action    Action    `json:"action"`
+	// AppliedTo are the ports it is tried at, sorted; nil is every port.
+	AppliedTo []string `json:"scope,omitempty"`
+	// Local limits it to some of the ports' own addresses (nil: any): the source
+	// of what leaves, the destination of what arrives.
+	Local []netip.Prefix `json:"local,omitempty"`
+	// Peers is the other end; nil is any.
+	Peers *AddressSet `json:"peers,omitempty"`
+	// Services have numbers only, never names; nil is any.
+	Services []Service `json:"services,omitempty"`
+	Logged   bool      `json:"logged,omitempty"`
+}
+
+// An AddressSet is the union of sets of a program and of prefixes; or, if
+// Excluded, all addresses but those.
+type AddressSet struct {
+	Sets     []string       `json:"sets,omitempty"`
+	Prefixes []netip.Prefix `json:"prefixes,omitempty"`
+	Excluded bool           `json:"excluded,omitempty"`
+}
+
+// An Order is the place of a rule.
+type Order struct {
+	Category Category `json:"category"`
+	Section  int      `json:"section"`        // sequence number of the section
+	Rule     int      `json:"rule,omitempty"` // sequence number of the rule
+	Position int      `json:"position"`       // place in the section
+}
+
+// Compare orders rules as they are tried.
+func (r ProgramRule) Compare(o ProgramRule) int {
+	return cmp.Or(
+		cmp.Compare(r.Order.Category.Rank(), o.Order.Category.Rank()),
+		cmp.Compare(r.Order.Section, o.Order.Section), cmp.Compare(r.Section, o.Section),
+		cmp.Compare(r.Order.Rule, o.Order.Rule), cmp.Compare(r.Order.Position, o.Order.Position),
+		cmp.Compare(r.ID, o.ID))
+}
+
+// NewProgram puts a program together from its parts in any order, such as from
+// a store of rules and sets.
+func NewProgram(def Action, rules []ProgramRule, sets map[string][]netip.Prefix) *Program {
+	p := &Program{Rules: slices.Clone(rules), Sets: sets, Default: def}
+	slices.SortFunc(p.Rules, ProgramRule.Compare)
+	return p
+}
+
+// Addresses returns the addresses of a set, in the fewest prefixes, sorted. Of
+// an excluded set that names one the program lacks, it is none.
+func (p *Program) Addresses(s *AddressSet) []netip.Prefix {
+	if s == nil {
+		return Everything()
+	}
+	list := slices.Clone(s.Prefixes)
+	for _, id := range s.Sets {
+		set, ok := p.Sets[id]
+		if !ok && s.Excluded {
+			return nil
+		}
+		list = append(list, set...)
+	}
+	if s.Excluded {
+		return Subtract(Everything(), list)
+	}
+	return Aggregate(list)
+}
+
+// Program returns what has to be enforced at ports, ids of members; unknown ones
+// have no rules. Any order of ports gives the same program.
+func (e *Engine) Program(ports []string) *Program {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := compiler{e: e, local: make([]*member, 0, len(ports)), p: &Program{Default: e.cfg.Default, Sets: map[string][]netip.Prefix{}}}
+	for _, id := range distinct(ports) {
+		if m := e.members[id]; m != nil {
+			c.local = append(c.local, m)
+		}
+	}
+	for _, s := range e.sortedLocked() {
+		for i := range s.Rules {
+			r := &s.Rules[i]
+			if r.Direction != Ingress {
+				c.rule(s, r, i, Egress)
+			}
+			if r.Direction != Egress {
+				c.rule(s, r, i, Ingress)
+			}
+		}
+	}
+	slices.SortFunc(c.p.Rules, ProgramRule.Compare)
+	return c.p
+}
