@@ -1,0 +1,152 @@
+package boltstore_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tierloom/tierloom/ipam"
+	"github.com/tierloom/tierloom/ipam/boltstore"
+	"github.com/tierloom/tierloom/ipam/ipamtest"
+)
+
+func TestStore(t *testing.T) {
+	dir := t.TempDir()
+	ipamtest.TestStore(t, func(t *testing.T, name string) (ipam.Store, func()) {
+		s, err := boltstore.Open(filepath.Join(dir, name))
+		require.NoError(t, err)
+		return s, func() { _ = s.Close() }
+	})
+}
+
+const childFile = "TIERLOOM_BOLTSTORE_CHILD"
+
+func TestMain(m *testing.M) {
+	if file := os.Getenv(childFile); file != "" {
+		child(file)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func addresses(ctx context.Context, store ipam.Store) (*ipam.Addresses, error) {
+	r, err := ipam.Open(ctx, store, ipam.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/20")}})
+}
+
+// child grants and releases addresses until it is killed, and reports each
+// grant and release once it is acknowledged.
+func child(file string) {
+	store, err := boltstore.Open(file)
+	if err != nil {
+		panic(err)
+	}
+	pool, err := addresses(context.Background(), store)
+	if err != nil {
+		panic(err)
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				owner := fmt.Sprintf("g%d-%d-%d", os.Getpid(), g, i)
+				a, err := pool.Acquire(context.Background(), owner)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				fmt.Println("granted", owner, a)
+				mu.Unlock()
+				if i%3 == 0 {
+					mu.Lock()
+					fmt.Println("releasing", owner, a)
+					mu.Unlock()
+					_ = pool.Release(context.Background(), owner)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestKilled kills a granting process again and again: what it had reported
+// as granted is in the file, and nothing is granted twice.
+func TestKilled(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "leases.db")
+	held := map[string]string{}
+	for range 8 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childFile+"="+file)
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		for n := 0; lines.Scan(); n++ {
+			f := strings.Fields(lines.Text())
+			if len(f) != 3 {
+				continue // cut short by the kill
+			}
+			if f[0] == "granted" {
+				held[f[1]] = f[2]
+			} else {
+				delete(held, f[1]) // from here on it may be either way
+			}
+			if n == 40 {
+				require.NoError(t, cmd.Process.Kill())
+			}
+		}
+		_ = cmd.Wait()
+		store, err := boltstore.Open(file)
+		require.NoError(t, err)
+		pool, err := addresses(t.Context(), store)
+		require.NoError(t, err)
+		given := map[string]string{}
+		for owner, a := range pool.All() {
+			require.Empty(t, given[a.String()], "%s is given twice", a)
+			given[a.String()] = owner
+		}
+		for owner, a := range held {
+			require.Equal(t, owner, given[a], "grant of %s to %s is lost", a, owner)
+		}
+		require.NoError(t, store.Close())
+	}
+	require.NotEmpty(t, held)
+}
+
+func BenchmarkAcquire(b *testing.B) {
+	store, err := boltstore.Open(filepath.Join(b.TempDir(), "leases.db"))
+	require.NoError(b, err)
+	defer store.Close()
+	r, err := ipam.Open(b.Context(), store, ipam.Config{Now: time.Now})
+	require.NoError(b, err)
+	ids, err := r.IDs("ids", ipam.IDConfig{Max: 1<<32 - 1})
+	require.NoError(b, err)
+	b.SetParallelism(64)
+	var n int
+	var mu sync.Mutex
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			mu.Lock()
+			n++
+			owner := fmt.Sprint(n)
+			mu.Unlock()
+			if _, err := ids.Acquire(b.Context(), owner); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}

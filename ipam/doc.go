@@ -1,0 +1,26 @@
+// Package ipam allocates addresses, subnets, MAC addresses and numeric ids so
+// that none is given twice.
+//
+// Three cores allocate in memory and are of use alone: a [Block] carves
+// subnets of mixed sizes out of prefixes, a [Pool] gives single addresses, an
+// [IDPool] numbers. A [Registry] leases from them: a lease belongs to an
+// owner, a string that the caller derives from what the lease is for, and is
+// durable in a [Store] before it is handed out.
+//
+//	store, err := boltstore.Open("leases.db")
+//	r, err := ipam.Open(ctx, store, ipam.Config{Quarantine: time.Minute})
+//	pool, err := r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{prefix}})
+//	addr, err := pool.Acquire(ctx, "cluster/pod-uid/eth0") // the same owner, the same answer
+//	err = pool.Release(ctx, "cluster/pod-uid/eth0")
+//
+// A released value is held back for the quarantine, so that what still refers
+// to it can go first; its old owner may have it back at once.
+//
+// Concurrency: Registry and the spaces it opens may be used concurrently.
+// Concurrent callers wait for the store together and not one after another.
+// Block, Pool and IDPool are not safe for concurrent use.
+//
+// Errors wrap a sentinel that says the condition ([ErrExhausted] and others)
+// and tell what was asked, of what, by whom, and how full it is. That the
+// store cannot be reached is [ErrUnavailable], never "not found".
+package ipam

@@ -1,0 +1,349 @@
+package ipam_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tierloom/tierloom/ipam"
+	"github.com/tierloom/tierloom/ipam/ipamtest"
+)
+
+func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
+
+func TestMemoryStore(t *testing.T) {
+	stores := map[string]ipam.Store{}
+	ipamtest.TestStore(t, func(_ *testing.T, name string) (ipam.Store, func()) {
+		if stores[name] == nil {
+			stores[name] = ipam.NewMemoryStore()
+		}
+		return stores[name], func() {}
+	})
+}
+
+func TestConstructorsNameTheFault(t *testing.T) {
+	for fault, err := range map[string]error{
+		"host bits":     second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.1/8")}})),
+		"overlap":       second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/8"), pfx("10.1.0.0/16")}})),
+		"no prefix":     second(ipam.NewBlock(ipam.SubnetConfig{})),
+		"IPv4 in IPv6":  second(ipam.NewPool(ipam.AddressConfig{Ranges: []ipam.Range{{First: ip("::ffff:10.0.0.1"), Last: ip("::ffff:10.0.0.2")}}})),
+		"zone":          second(ipam.NewPool(ipam.AddressConfig{Ranges: []ipam.Range{{First: ip("fe80::1%eth0"), Last: ip("fe80::2%eth0")}}})),
+		"not behind":    second(ipam.NewPool(ipam.AddressConfig{Ranges: []ipam.Range{{First: ip("10.0.0.9"), Last: ip("10.0.0.1")}}})),
+		"IPv4 and IPv6": second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/24"), pfx("fd00::/64")}})),
+		"are excluded":  second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/30")}, Exclude: []netip.Addr{ip("10.0.0.1"), ip("10.0.0.2")}})),
+		"reserved 9":    second(ipam.NewIDPool(ipam.IDConfig{Min: 1, Max: 5, Reserved: []uint32{9}})),
+		"empty":         second(ipam.NewIDPool(ipam.IDConfig{Min: 5, Max: 1})),
+		"neither":       second(ipam.NewPool(ipam.AddressConfig{})),
+	} {
+		require.ErrorIs(t, err, ipam.ErrInvalid, fault)
+		require.ErrorContains(t, err, fault)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestPoolLeavesOut(t *testing.T) {
+	for _, c := range []struct {
+		prefix      string
+		first, last string
+		total       uint64
+	}{
+		{"10.0.0.0/24", "10.0.0.1", "10.0.0.254", 254}, {"10.0.0.0/31", "10.0.0.0", "10.0.0.1", 2},
+		{"10.0.0.7/32", "10.0.0.7", "10.0.0.7", 1}, {"fd00::/126", "fd00::1", "fd00::3", 3}, {"fd00::/64", "fd00::1", "fd00::4000:0:0:0", 1 << 62},
+	} {
+		p, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx(c.prefix)}})
+		require.NoError(t, err)
+		_, total := p.Usage()
+		require.Equal(t, c.total, total, c.prefix)
+		a, err := p.Allocate()
+		require.NoError(t, err)
+		require.Equal(t, ip(c.first), a)
+		require.True(t, p.Contains(ip(c.last)), c.prefix)
+	}
+}
+
+// TestPoolAgainstMap runs random steps on a pool and a plain set.
+func TestPoolAgainstMap(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	p, err := ipam.NewPool(ipam.AddressConfig{
+		Prefixes: []netip.Prefix{pfx("10.0.0.0/25"), pfx("10.2.0.0/28")},
+		Ranges:   []ipam.Range{{First: ip("10.1.0.5"), Last: ip("10.1.0.90")}}, Exclude: []netip.Addr{ip("10.0.0.1"), ip("10.1.0.7")},
+	})
+	require.NoError(t, err)
+	_, total := p.Usage()
+	model := map[netip.Addr]bool{}
+	pick := func() netip.Addr {
+		for a := range model {
+			return a
+		}
+		return ip("10.0.0.2")
+	}
+	for range 20000 {
+		switch rng.IntN(5) {
+		case 0, 1:
+			a, err := p.Allocate()
+			if uint64(len(model)) == total {
+				require.ErrorIs(t, err, ipam.ErrExhausted)
+				continue
+			}
+			require.NoError(t, err)
+			require.False(t, model[a], "%s twice", a)
+			model[a] = true
+		case 2, 3:
+			a := pick()
+			p.Release(a)
+			delete(model, a)
+		case 4:
+			a := netip.AddrFrom4([4]byte{10, byte(rng.IntN(4)), 0, byte(rng.IntN(256))})
+			err := p.Reserve(a)
+			switch {
+			case !p.Contains(a):
+				require.ErrorIs(t, err, ipam.ErrOutOfRange)
+			case model[a]:
+				require.ErrorIs(t, err, ipam.ErrInUse)
+			default:
+				require.NoError(t, err)
+				model[a] = true
+			}
+		}
+		used, _ := p.Usage()
+		require.Equal(t, uint64(len(model)), used)
+	}
+}
+
+// TestBlockAgainstMap carves and releases subnets of mixed sizes: none
+// overlap, and in the end the block is whole.
+func TestBlockAgainstMap(t *testing.T) {
+	for _, root := range []string{"10.0.0.0/16", "fd00::/48"} {
+		rng := rand.New(rand.NewPCG(5, 6))
+		whole := pfx(root)
+		b, err := ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{whole}})
+		require.NoError(t, err)
+		var model []netip.Prefix
+		for range 4000 {
+			if n := len(model); n > 0 && rng.IntN(2) == 0 {
+				i := rng.IntN(n)
+				b.Release(model[i])
+				model[i] = model[n-1]
+				model = model[:n-1]
+				continue
+			}
+			p, err := b.Carve(whole.Bits() + 2 + rng.IntN(6))
+			if errors.Is(err, ipam.ErrExhausted) {
+				continue
+			}
+			require.NoError(t, err)
+			for _, q := range model {
+				require.False(t, p.Overlaps(q), "%s and %s", p, q)
+			}
+			model = append(model, p)
+		}
+		for _, p := range model {
+			b.Release(p)
+		}
+		p, err := b.Carve(whole.Bits())
+		require.NoError(t, err)
+		require.Equal(t, whole, p)
+	}
+}
+
+func open(t *testing.T, store ipam.Store, cfg ipam.Config) *ipam.Registry {
+	t.Helper()
+	r, err := ipam.Open(t.Context(), store, cfg)
+	require.NoError(t, err)
+	return r
+}
+
+func TestLeasesAreTheOwners(t *testing.T) {
+	store := ipam.NewMemoryStore()
+	cfg := ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/29")}}
+	pool, err := open(t, store, ipam.Config{}).Addresses("p", cfg)
+	require.NoError(t, err)
+	a, err := pool.Acquire(t.Context(), "a")
+	require.NoError(t, err)
+	again, err := pool.Acquire(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, a, again)
+	_, err = pool.AcquireSpecific(t.Context(), "b", a)
+	require.ErrorIs(t, err, ipam.ErrInUse)
+	require.ErrorContains(t, err, `leased to "a"`)
+	_, err = pool.AcquireSpecific(t.Context(), "a", ip("10.0.0.6"))
+	require.ErrorIs(t, err, ipam.ErrConflict)
+	_, err = pool.AcquireSpecific(t.Context(), "b", ip("10.9.0.6"))
+	require.ErrorIs(t, err, ipam.ErrOutOfRange)
+
+	r := open(t, store, ipam.Config{})
+	pool, err = r.Addresses("p", cfg)
+	require.NoError(t, err)
+	got, ok := pool.Lookup("a")
+	require.True(t, ok)
+	require.Equal(t, a, got, "after a restart")
+	for i := range 5 {
+		_, err = pool.Acquire(t.Context(), fmt.Sprint("more", i))
+		require.NoError(t, err)
+	}
+	_, err = pool.Acquire(t.Context(), "late")
+	require.ErrorIs(t, err, ipam.ErrExhausted)
+	require.ErrorContains(t, err, "6 of 6 in use")
+	require.Equal(t, uint64(5), r.Writes())
+	_, err = r.Addresses("p", ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.1.0.0/29")}})
+	require.ErrorIs(t, err, ipam.ErrOutOfRange, "a configuration without the leases")
+}
+
+func TestQuarantine(t *testing.T) {
+	now := time.Unix(1000, 0)
+	store := ipam.NewMemoryStore()
+	cfg := ipam.Config{Now: func() time.Time { return now }, Quarantine: time.Minute}
+	one := ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.1/32")}}
+	pool, err := open(t, store, cfg).Addresses("p", one)
+	require.NoError(t, err)
+	_, err = pool.Acquire(t.Context(), "a")
+	require.NoError(t, err)
+	require.NoError(t, pool.Release(t.Context(), "a"))
+	require.NoError(t, pool.Release(t.Context(), "a"), "twice")
+	_, err = pool.Acquire(t.Context(), "b")
+	require.ErrorIs(t, err, ipam.ErrExhausted)
+	pool, err = open(t, store, cfg).Addresses("p", one)
+	require.NoError(t, err)
+	_, err = pool.AcquireSpecific(t.Context(), "b", ip("10.0.0.1"))
+	require.ErrorContains(t, err, "in quarantine until", "after a restart")
+	_, err = pool.Acquire(t.Context(), "a")
+	require.NoError(t, err, "the old owner may have it back")
+	require.NoError(t, pool.Release(t.Context(), "a"))
+	now = now.Add(time.Minute)
+	_, err = pool.Acquire(t.Context(), "b")
+	require.NoError(t, err)
+	list, err := store.Load(t.Context())
+	require.NoError(t, err)
+	require.Len(t, list, 1, "the expired lease is gone")
+}
+
+// broken fails every commit after it was made.
+type broken struct{ ipam.Store }
+
+func (broken) Commit(context.Context, []ipam.Change) error { return errors.New("disk on fire") }
+
+func TestStoreDownIsNotNotFound(t *testing.T) {
+	pool, err := open(t, broken{ipam.NewMemoryStore()}, ipam.Config{}).Addresses("p", ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/30")}})
+	require.NoError(t, err)
+	_, err = pool.Acquire(t.Context(), "a")
+	require.ErrorIs(t, err, ipam.ErrUnavailable)
+	require.ErrorContains(t, err, "disk on fire")
+	used, _ := pool.Usage()
+	require.Zero(t, used, "nothing is lost")
+}
+
+func TestOtherSpaces(t *testing.T) {
+	r := open(t, ipam.NewMemoryStore(), ipam.Config{})
+	macs, err := r.MACs("m", ipam.MACConfig{Prefix: net.HardwareAddr{2, 0x74, 0x6c}})
+	require.NoError(t, err)
+	m, err := macs.Acquire(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, "02:74:6c:00:01:00", m.String())
+	_, err = r.MACs("x", ipam.MACConfig{Prefix: net.HardwareAddr{1, 0, 0}})
+	require.ErrorIs(t, err, ipam.ErrInvalid)
+	subnets, err := r.Subnets("s", ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}})
+	require.NoError(t, err)
+	s, err := subnets.Acquire(t.Context(), "a", 24)
+	require.NoError(t, err)
+	require.Equal(t, pfx("10.0.0.0/24"), s)
+	_, err = subnets.Acquire(t.Context(), "a", 25)
+	require.ErrorIs(t, err, ipam.ErrConflict)
+	_, err = subnets.Acquire(t.Context(), "b", 8)
+	require.ErrorIs(t, err, ipam.ErrOutOfRange)
+	var leases []ipam.Lease
+	for l := range r.Leases() {
+		leases = append(leases, l)
+	}
+	require.Equal(t, []ipam.Lease{{"m", "a", "256"}, {"s", "a", "10.0.0.0/24"}}, leases)
+	require.NoError(t, r.Release(t.Context(), "s", "a"))
+	require.NoError(t, r.Release(t.Context(), "never opened", "a"))
+}
+
+// TestWriters has 64 goroutines acquire and release; no value is held twice.
+func TestWriters(t *testing.T) {
+	pool, err := open(t, ipam.NewMemoryStore(), ipam.Config{}).Addresses("p", ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/24")}})
+	require.NoError(t, err)
+	var mu sync.Mutex
+	held := map[netip.Addr]string{}
+	var wg sync.WaitGroup
+	for g := range 64 {
+		wg.Go(func() {
+			for i := range 100 {
+				owner := fmt.Sprint(g, "-", i%3)
+				a, err := pool.Acquire(context.Background(), owner)
+				if err != nil {
+					continue
+				}
+				mu.Lock()
+				if other := held[a]; other != "" && other != owner {
+					t.Errorf("%s held by %s and %s", a, other, owner)
+				}
+				held[a] = owner
+				if i%2 == 0 {
+					delete(held, a)
+				}
+				mu.Unlock()
+				if i%2 == 0 {
+					_ = pool.Release(context.Background(), owner)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func FuzzParseRange(f *testing.F) {
+	f.Add("10.0.0.5-10.0.0.90")
+	f.Add("::1")
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ipam.ParseRange(s)
+		if err != nil {
+			if !errors.Is(err, ipam.ErrInvalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := ipam.ParseRange(r.String())
+		if err != nil || again != r {
+			t.Fatalf("%q: %v then %v, %v", s, r, again, err)
+		}
+	})
+}
+
+func Example() {
+	ctx := context.Background()
+	r, _ := ipam.Open(ctx, ipam.NewMemoryStore(), ipam.Config{})
+	pool, _ := r.Addresses("pods", ipam.AddressConfig{
+		Prefixes: []netip.Prefix{netip.MustParsePrefix("10.4.0.0/24")}, Exclude: []netip.Addr{netip.MustParseAddr("10.4.0.1")},
+	})
+	a, _ := pool.Acquire(ctx, "cluster/pod-1/eth0")
+	b, _ := pool.Acquire(ctx, "cluster/pod-2/eth0")
+	again, _ := pool.Acquire(ctx, "cluster/pod-1/eth0")
+	fmt.Println(a, b, again)
+	// Output: 10.4.0.2 10.4.0.3 10.4.0.2
+}
+
+func BenchmarkPool(b *testing.B) {
+	p, _ := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}})
+	for range 60000 {
+		_, _ = p.Allocate()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		a, err := p.Allocate()
+		if err != nil {
+			b.Fatal(err)
+		}
+		p.Release(a)
+	}
+}

@@ -1,0 +1,301 @@
+package ipam
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"net"
+	"net/netip"
+	"strconv"
+)
+
+// all yields a space's leases as values.
+func all[T any](s *leases, parse func(string) (T, error)) iter.Seq2[string, T] {
+	return func(yield func(string, T) bool) {
+		for _, l := range s.held() {
+			if v, err := parse(l.Value); err == nil && !yield(l.Owner, v) {
+				return
+			}
+		}
+	}
+}
+
+// same accepts any value; a space whose values are alike has no other wish.
+func same(string) error { return nil }
+
+// Addresses leases the addresses of a [Pool]. Open one with [Registry.Addresses].
+type Addresses struct {
+	*leases
+	pool *Pool
+}
+
+type addressCore struct{ *Pool }
+
+func (c addressCore) reserve(v string) error {
+	a, err := netip.ParseAddr(v)
+	if err != nil {
+		return err
+	}
+	return c.Reserve(a)
+}
+
+func (c addressCore) release(v string) {
+	if a, err := netip.ParseAddr(v); err == nil {
+		c.Release(a)
+	}
+}
+
+// Addresses opens a space of addresses. A space may be opened again with
+// another configuration, as long as that has every address that is leased;
+// what was opened before must then not be used any more.
+func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error) {
+	pool, err := NewPool(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := r.space(space)
+	return &Addresses{s, pool}, s.open(addressCore{pool})
+}
+
+// Acquire returns the owner's address, a new one if it has none.
+func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, error) {
+	v, err := a.acquire(ctx, addressCore{a.pool}, owner, same, func() (string, error) {
+		ip, err := a.pool.Allocate()
+		return ip.String(), err
+	})
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return netip.ParseAddr(v)
+}
+
+// AcquireSpecific leases an address of the owner's choice. An owner that
+// already has another gets [ErrConflict].
+func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want netip.Addr) (netip.Addr, error) {
+	accept := func(have string) error {
+		if have == want.String() {
+			return nil
+		}
+		return fmt.Errorf("it has %s and asks for %s", have, want)
+	}
+	_, err := a.acquire(ctx, addressCore{a.pool}, owner, accept, func() (string, error) {
+		if err := a.pool.Reserve(want); err != nil {
+			return "", fmt.Errorf("%w (%s)", err, a.holder(want.String()))
+		}
+		return want.String(), nil
+	})
+	return want, err
+}
+
+// Release gives the owner's address back; it may have none.
+func (a *Addresses) Release(ctx context.Context, owner string) error { return a.release(ctx, owner) }
+
+// Lookup returns the owner's address.
+func (a *Addresses) Lookup(owner string) (netip.Addr, bool) {
+	v, ok := a.lookup(owner)
+	ip, err := netip.ParseAddr(v)
+	return ip, ok && err == nil
+}
+
+// All yields owners and addresses, by owner.
+func (a *Addresses) All() iter.Seq2[string, netip.Addr] { return all(a.leases, netip.ParseAddr) }
+
+// Usage returns how many addresses are leased or in quarantine, and how many there are.
+func (a *Addresses) Usage() (used, total uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pool.Usage()
+}
+
+// Subnets leases the subnets of a [Block]. Open one with [Registry.Subnets].
+type Subnets struct {
+	*leases
+	block *Block
+}
+
+type subnetCore struct{ *Block }
+
+func (c subnetCore) reserve(v string) error {
+	p, err := netip.ParsePrefix(v)
+	if err != nil {
+		return err
+	}
+	return c.Reserve(p)
+}
+
+func (c subnetCore) release(v string) {
+	if p, err := netip.ParsePrefix(v); err == nil {
+		c.Release(p)
+	}
+}
+
+// Subnets opens a space of subnets; see [Registry.Addresses] for opening again.
+func (r *Registry) Subnets(space string, cfg SubnetConfig) (*Subnets, error) {
+	block, err := NewBlock(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := r.space(space)
+	return &Subnets{s, block}, s.open(subnetCore{block})
+}
+
+// Acquire returns the owner's subnet, a new one of the given length if it has
+// none. One of another length is [ErrConflict].
+func (s *Subnets) Acquire(ctx context.Context, owner string, bits int) (netip.Prefix, error) {
+	accept := func(have string) error {
+		if p, err := netip.ParsePrefix(have); err != nil || p.Bits() != bits {
+			return fmt.Errorf("it has %s and asks for a /%d", have, bits)
+		}
+		return nil
+	}
+	v, err := s.acquire(ctx, subnetCore{s.block}, owner, accept, func() (string, error) {
+		p, err := s.block.Carve(bits)
+		return p.String(), err
+	})
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.ParsePrefix(v)
+}
+
+// Release gives the owner's subnet back; it may have none.
+func (s *Subnets) Release(ctx context.Context, owner string) error { return s.release(ctx, owner) }
+
+// Lookup returns the owner's subnet.
+func (s *Subnets) Lookup(owner string) (netip.Prefix, bool) {
+	v, ok := s.lookup(owner)
+	p, err := netip.ParsePrefix(v)
+	return p, ok && err == nil
+}
+
+// All yields owners and subnets, by owner.
+func (s *Subnets) All() iter.Seq2[string, netip.Prefix] { return all(s.leases, netip.ParsePrefix) }
+
+// Usage returns how many subnets are leased or in quarantine.
+func (s *Subnets) Usage() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.block.Usage()
+}
+
+// IDs leases the ids of an [IDPool]. Open one with [Registry.IDs].
+type IDs struct {
+	*leases
+	pool *IDPool
+}
+
+type idCore struct{ *IDPool }
+
+func parseID(v string) (uint32, error) {
+	n, err := strconv.ParseUint(v, 10, 32)
+	return uint32(n), err
+}
+
+func (c idCore) reserve(v string) error {
+	n, err := parseID(v)
+	if err != nil {
+		return err
+	}
+	return c.Reserve(n)
+}
+
+func (c idCore) release(v string) {
+	if n, err := parseID(v); err == nil {
+		c.Release(n)
+	}
+}
+
+// IDs opens a space of ids; see [Registry.Addresses] for opening again.
+func (r *Registry) IDs(space string, cfg IDConfig) (*IDs, error) {
+	pool, err := NewIDPool(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := r.space(space)
+	return &IDs{s, pool}, s.open(idCore{pool})
+}
+
+// Acquire returns the owner's id, a new one if it has none.
+func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
+	v, err := i.acquire(ctx, idCore{i.pool}, owner, same, func() (string, error) {
+		n, err := i.pool.Allocate()
+		return strconv.FormatUint(uint64(n), 10), err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return parseID(v)
+}
+
+// Release gives the owner's id back; it may have none.
+func (i *IDs) Release(ctx context.Context, owner string) error { return i.release(ctx, owner) }
+
+// Lookup returns the owner's id.
+func (i *IDs) Lookup(owner string) (uint32, bool) {
+	v, ok := i.lookup(owner)
+	n, err := parseID(v)
+	return n, ok && err == nil
+}
+
+// All yields owners and ids, by owner.
+func (i *IDs) All() iter.Seq2[string, uint32] { return all(i.leases, parseID) }
+
+// MACConfig says which MAC addresses are given.
+type MACConfig struct {
+	// Prefix is the first three bytes of every address. It should be locally
+	// administered and unicast (IEEE 802, second lowest bit of the first byte
+	// set, lowest clear).
+	Prefix net.HardwareAddr
+}
+
+// MACs leases MAC addresses of one prefix. Open one with [Registry.MACs].
+type MACs struct {
+	ids    *IDs
+	prefix [3]byte
+}
+
+// MACs opens a space of MAC addresses.
+func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
+	if len(cfg.Prefix) != 3 || cfg.Prefix[0]&1 != 0 {
+		return nil, fmt.Errorf("ipam: mac prefix %v: %w: want three bytes, unicast", cfg.Prefix, ErrInvalid)
+	}
+	// The lowest 256 are left to routers and the like.
+	ids, err := r.IDs(space, IDConfig{Min: 256, Max: 1<<24 - 1})
+	return &MACs{ids, [3]byte(cfg.Prefix)}, err
+}
+
+func (m *MACs) address(id uint32) net.HardwareAddr {
+	b := binary.BigEndian.AppendUint32(make([]byte, 2, 6), id)
+	copy(b, m.prefix[:])
+	return b
+}
+
+// Acquire returns the owner's address, a new one if it has none.
+func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, error) {
+	id, err := m.ids.Acquire(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	return m.address(id), nil
+}
+
+// Release gives the owner's address back; it may have none.
+func (m *MACs) Release(ctx context.Context, owner string) error { return m.ids.release(ctx, owner) }
+
+// Lookup returns the owner's address.
+func (m *MACs) Lookup(owner string) (net.HardwareAddr, bool) {
+	id, ok := m.ids.Lookup(owner)
+	return m.address(id), ok
+}
+
+// All yields owners and addresses, by owner.
+func (m *MACs) All() iter.Seq2[string, net.HardwareAddr] {
+	return func(yield func(string, net.HardwareAddr) bool) {
+		for owner, id := range m.ids.All() {
+			if !yield(owner, m.address(id)) {
+				return
+			}
+		}
+	}
+}
