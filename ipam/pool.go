@@ -90,9 +90,12 @@ type span struct {
 	at    uint64
 }
 
-// maxSpan bounds what one prefix adds to a pool; an IPv6 /64 has more
-// addresses than numbers fit, and gives its first 2^62.
-const maxSpan = 1 << 62
+// maxSpan bounds what one prefix or range adds to a pool, so that the
+// addresses of all can be numbered: an IPv6 /64 gives its first 2^48.
+const (
+	maxSpan  = 1 << 48
+	maxSpans = 1 << 14
+)
 
 // A Pool gives single addresses: the one after the last it gave, so that an
 // address rests after release. It costs memory for what is in use. Make one
@@ -134,8 +137,17 @@ func NewPool(cfg AddressConfig) (*Pool, error) {
 			errs = append(errs, fmt.Errorf("ipam: ranges %s and %s: %w: IPv4 and IPv6 in one pool", ranges[0], r, ErrInvalid))
 		}
 		n := distance(r.First, r.Last) + 1
+		if n > maxSpan || i >= maxSpans {
+			errs = append(errs, fmt.Errorf("ipam: range %s: %w: more than %d ranges of %d addresses", r, ErrInvalid, maxSpans, uint64(maxSpan)))
+			continue
+		}
 		p.spans = append(p.spans, span{r.First, n, size})
 		size += n
+	}
+	for _, a := range cfg.Exclude {
+		if err := plain(a); err != nil {
+			errs = append(errs, fmt.Errorf("ipam: pool: exclude: %w", err))
+		}
 	}
 	if size == 0 && len(errs) == 0 {
 		errs = append(errs, fmt.Errorf("ipam: pool: %w: neither prefix nor range", ErrInvalid))

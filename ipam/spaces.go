@@ -24,18 +24,25 @@ func all[T any](s *leases, parse func(string) (T, error)) iter.Seq2[string, T] {
 // same accepts any value; a space whose values are alike has no other wish.
 func same(string) error { return nil }
 
-// Addresses leases the addresses of a [Pool]. Open one with [Registry.Addresses].
-type Addresses struct {
-	*leases
-	pool *Pool
+// coreOf returns a space's core as the kind that the caller opened. A space
+// may have been opened since as one of another kind.
+func coreOf[C core](c core) (C, error) {
+	kind, ok := c.(C)
+	if !ok {
+		return kind, fmt.Errorf("%w: the space was opened again as one of another kind", ErrInvalid)
+	}
+	return kind, nil
 }
+
+// Addresses leases the addresses of a [Pool]. Open one with [Registry.Addresses].
+type Addresses struct{ *leases }
 
 type addressCore struct{ *Pool }
 
 func (c addressCore) reserve(v string) error {
 	a, err := netip.ParseAddr(v)
 	if err != nil {
-		return err
+		return fmt.Errorf("ipam: address %q: %w", v, ErrOutOfRange)
 	}
 	return c.Reserve(a)
 }
@@ -47,21 +54,26 @@ func (c addressCore) release(v string) {
 }
 
 // Addresses opens a space of addresses. A space may be opened again with
-// another configuration, as long as that has every address that is leased;
-// what was opened before must then not be used any more.
+// another configuration, which then counts for what was opened before, too.
+// Leases that the new configuration does not have are [ErrOutOfRange], naming
+// them, and the old configuration stays.
 func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error) {
 	pool, err := NewPool(cfg)
 	if err != nil {
 		return nil, err
 	}
 	s := r.space(space)
-	return &Addresses{s, pool}, s.open(addressCore{pool})
+	return &Addresses{s}, s.open(addressCore{pool})
 }
 
 // Acquire returns the owner's address, a new one if it has none.
 func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, error) {
-	v, err := a.acquire(ctx, addressCore{a.pool}, owner, same, func() (string, error) {
-		ip, err := a.pool.Allocate()
+	v, err := a.acquire(ctx, owner, same, func(c core) (string, error) {
+		pool, err := coreOf[addressCore](c)
+		if err != nil {
+			return "", err
+		}
+		ip, err := pool.Allocate()
 		return ip.String(), err
 	})
 	if err != nil {
@@ -79,13 +91,20 @@ func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want neti
 		}
 		return fmt.Errorf("it has %s and asks for %s", have, want)
 	}
-	_, err := a.acquire(ctx, addressCore{a.pool}, owner, accept, func() (string, error) {
-		if err := a.pool.Reserve(want); err != nil {
-			return "", fmt.Errorf("%w (%s)", err, a.holder(want.String()))
+	v, err := a.acquire(ctx, owner, accept, func(c core) (string, error) {
+		pool, err := coreOf[addressCore](c)
+		if err != nil {
+			return "", err
+		}
+		if err := pool.Reserve(want); err != nil {
+			return "", fmt.Errorf("%w (%s)", err, a.holderLocked(want.String()))
 		}
 		return want.String(), nil
 	})
-	return want, err
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return netip.ParseAddr(v)
 }
 
 // Release gives the owner's address back; it may have none.
@@ -105,21 +124,21 @@ func (a *Addresses) All() iter.Seq2[string, netip.Addr] { return all(a.leases, n
 func (a *Addresses) Usage() (used, total uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.pool.Usage()
+	if c, err := coreOf[addressCore](a.core); err == nil {
+		return c.Usage()
+	}
+	return 0, 0
 }
 
 // Subnets leases the subnets of a [Block]. Open one with [Registry.Subnets].
-type Subnets struct {
-	*leases
-	block *Block
-}
+type Subnets struct{ *leases }
 
 type subnetCore struct{ *Block }
 
 func (c subnetCore) reserve(v string) error {
 	p, err := netip.ParsePrefix(v)
 	if err != nil {
-		return err
+		return fmt.Errorf("ipam: subnet %q: %w", v, ErrOutOfRange)
 	}
 	return c.Reserve(p)
 }
@@ -137,7 +156,7 @@ func (r *Registry) Subnets(space string, cfg SubnetConfig) (*Subnets, error) {
 		return nil, err
 	}
 	s := r.space(space)
-	return &Subnets{s, block}, s.open(subnetCore{block})
+	return &Subnets{s}, s.open(subnetCore{block})
 }
 
 // Acquire returns the owner's subnet, a new one of the given length if it has
@@ -149,8 +168,12 @@ func (s *Subnets) Acquire(ctx context.Context, owner string, bits int) (netip.Pr
 		}
 		return nil
 	}
-	v, err := s.acquire(ctx, subnetCore{s.block}, owner, accept, func() (string, error) {
-		p, err := s.block.Carve(bits)
+	v, err := s.acquire(ctx, owner, accept, func(c core) (string, error) {
+		block, err := coreOf[subnetCore](c)
+		if err != nil {
+			return "", err
+		}
+		p, err := block.Carve(bits)
 		return p.String(), err
 	})
 	if err != nil {
@@ -176,14 +199,14 @@ func (s *Subnets) All() iter.Seq2[string, netip.Prefix] { return all(s.leases, n
 func (s *Subnets) Usage() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.block.Usage()
+	if c, err := coreOf[subnetCore](s.core); err == nil {
+		return c.Usage()
+	}
+	return 0
 }
 
 // IDs leases the ids of an [IDPool]. Open one with [Registry.IDs].
-type IDs struct {
-	*leases
-	pool *IDPool
-}
+type IDs struct{ *leases }
 
 type idCore struct{ *IDPool }
 
@@ -195,7 +218,7 @@ func parseID(v string) (uint32, error) {
 func (c idCore) reserve(v string) error {
 	n, err := parseID(v)
 	if err != nil {
-		return err
+		return fmt.Errorf("ipam: id %q: %w", v, ErrOutOfRange)
 	}
 	return c.Reserve(n)
 }
@@ -213,13 +236,17 @@ func (r *Registry) IDs(space string, cfg IDConfig) (*IDs, error) {
 		return nil, err
 	}
 	s := r.space(space)
-	return &IDs{s, pool}, s.open(idCore{pool})
+	return &IDs{s}, s.open(idCore{pool})
 }
 
 // Acquire returns the owner's id, a new one if it has none.
 func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
-	v, err := i.acquire(ctx, idCore{i.pool}, owner, same, func() (string, error) {
-		n, err := i.pool.Allocate()
+	v, err := i.acquire(ctx, owner, same, func(c core) (string, error) {
+		pool, err := coreOf[idCore](c)
+		if err != nil {
+			return "", err
+		}
+		n, err := pool.Allocate()
 		return strconv.FormatUint(uint64(n), 10), err
 	})
 	if err != nil {
@@ -245,57 +272,99 @@ func (i *IDs) All() iter.Seq2[string, uint32] { return all(i.leases, parseID) }
 type MACConfig struct {
 	// Prefix is the first three bytes of every address. It should be locally
 	// administered and unicast (IEEE 802, second lowest bit of the first byte
-	// set, lowest clear).
+	// set, lowest clear). The lowest 256 addresses are left to routers and
+	// the like.
 	Prefix net.HardwareAddr
 }
 
 // MACs leases MAC addresses of one prefix. Open one with [Registry.MACs].
-type MACs struct {
-	ids    *IDs
+type MACs struct{ *leases }
+
+// lowestMAC is the lowest number behind a prefix that is given.
+const lowestMAC = 256
+
+type macCore struct {
+	*IDPool
 	prefix [3]byte
 }
 
-// MACs opens a space of MAC addresses.
+func (c macCore) address(id uint32) net.HardwareAddr {
+	b := binary.BigEndian.AppendUint32(make([]byte, 2, 6), id)
+	copy(b, c.prefix[:])
+	return b
+}
+
+// number returns the number of an address behind the prefix.
+func (c macCore) number(v string) (uint32, bool) {
+	a, err := net.ParseMAC(v)
+	if err != nil || len(a) != 6 || [3]byte(a) != c.prefix {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(a[2:]) & (1<<24 - 1), true
+}
+
+func (c macCore) reserve(v string) error {
+	n, ok := c.number(v)
+	if !ok {
+		return fmt.Errorf("ipam: mac %q from %s: %w", v, net.HardwareAddr(c.prefix[:]), ErrOutOfRange)
+	}
+	return c.Reserve(n)
+}
+
+func (c macCore) release(v string) {
+	if n, ok := c.number(v); ok {
+		c.Release(n)
+	}
+}
+
+// MACs opens a space of MAC addresses; see [Registry.Addresses] for opening again.
 func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
 	if len(cfg.Prefix) != 3 || cfg.Prefix[0]&1 != 0 {
 		return nil, fmt.Errorf("ipam: mac prefix %v: %w: want three bytes, unicast", cfg.Prefix, ErrInvalid)
 	}
-	// The lowest 256 are left to routers and the like.
-	ids, err := r.IDs(space, IDConfig{Min: 256, Max: 1<<24 - 1})
-	return &MACs{ids, [3]byte(cfg.Prefix)}, err
-}
-
-func (m *MACs) address(id uint32) net.HardwareAddr {
-	b := binary.BigEndian.AppendUint32(make([]byte, 2, 6), id)
-	copy(b, m.prefix[:])
-	return b
+	pool, err := NewIDPool(IDConfig{Min: lowestMAC, Max: 1<<24 - 1})
+	if err != nil {
+		return nil, err
+	}
+	s := r.space(space)
+	return &MACs{s}, s.open(macCore{pool, [3]byte(cfg.Prefix)})
 }
 
 // Acquire returns the owner's address, a new one if it has none.
 func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, error) {
-	id, err := m.ids.Acquire(ctx, owner)
+	v, err := m.acquire(ctx, owner, same, func(c core) (string, error) {
+		pool, err := coreOf[macCore](c)
+		if err != nil {
+			return "", err
+		}
+		id, err := pool.Allocate()
+		return pool.address(id).String(), err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return m.address(id), nil
+	return net.ParseMAC(v)
 }
 
 // Release gives the owner's address back; it may have none.
-func (m *MACs) Release(ctx context.Context, owner string) error { return m.ids.release(ctx, owner) }
+func (m *MACs) Release(ctx context.Context, owner string) error { return m.release(ctx, owner) }
 
 // Lookup returns the owner's address.
 func (m *MACs) Lookup(owner string) (net.HardwareAddr, bool) {
-	id, ok := m.ids.Lookup(owner)
-	return m.address(id), ok
+	v, ok := m.lookup(owner)
+	a, err := net.ParseMAC(v)
+	return a, ok && err == nil
 }
 
 // All yields owners and addresses, by owner.
-func (m *MACs) All() iter.Seq2[string, net.HardwareAddr] {
-	return func(yield func(string, net.HardwareAddr) bool) {
-		for owner, id := range m.ids.All() {
-			if !yield(owner, m.address(id)) {
-				return
-			}
-		}
+func (m *MACs) All() iter.Seq2[string, net.HardwareAddr] { return all(m.leases, net.ParseMAC) }
+
+// Usage returns how many addresses are leased or in quarantine, and how many there are.
+func (m *MACs) Usage() (used, total uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c, err := coreOf[macCore](m.core); err == nil {
+		return c.Usage()
 	}
+	return 0, 0
 }

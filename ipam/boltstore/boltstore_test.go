@@ -40,15 +40,16 @@ func TestMain(m *testing.M) {
 }
 
 func addresses(ctx context.Context, store ipam.Store) (*ipam.Addresses, error) {
-	r, err := ipam.Open(ctx, store, ipam.Config{})
+	r, err := ipam.Open(ctx, store, ipam.Config{Quarantine: time.Millisecond})
 	if err != nil {
 		return nil, err
 	}
-	return r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/20")}})
+	return r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/22")}})
 }
 
 // child grants and releases addresses until it is killed, and reports each
-// grant and release once it is acknowledged.
+// grant once it is acknowledged, and each release before it is asked for. Each
+// of its goroutines holds two at most, so that values come round again.
 func child(file string) {
 	store, err := boltstore.Open(file)
 	if err != nil {
@@ -62,6 +63,7 @@ func child(file string) {
 	var wg sync.WaitGroup
 	for g := range 16 {
 		wg.Go(func() {
+			var mine []string
 			for i := 0; ; i++ {
 				owner := fmt.Sprintf("g%d-%d-%d", os.Getpid(), g, i)
 				a, err := pool.Acquire(context.Background(), owner)
@@ -71,11 +73,12 @@ func child(file string) {
 				mu.Lock()
 				fmt.Println("granted", owner, a)
 				mu.Unlock()
-				if i%3 == 0 {
+				if mine = append(mine, owner); len(mine) > 2 {
 					mu.Lock()
-					fmt.Println("releasing", owner, a)
+					fmt.Println("releasing", mine[0], a)
 					mu.Unlock()
-					_ = pool.Release(context.Background(), owner)
+					_ = pool.Release(context.Background(), mine[0])
+					mine = mine[1:]
 				}
 			}
 		})
@@ -88,7 +91,7 @@ func child(file string) {
 func TestKilled(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "leases.db")
 	held := map[string]string{}
-	for range 8 {
+	for range 10 {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childFile+"="+file)
 		out, err := cmd.StdoutPipe()
@@ -105,7 +108,7 @@ func TestKilled(t *testing.T) {
 			} else {
 				delete(held, f[1]) // from here on it may be either way
 			}
-			if n == 40 {
+			if n == 300 {
 				require.NoError(t, cmd.Process.Kill())
 			}
 		}
