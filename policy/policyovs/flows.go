@@ -99,6 +99,9 @@ func (c *compiler) tracking(s stage) {
 		}
 		c.add(s.ct, prioPort, FeatureStage, p.ID, match(key, ovs.EthType(ethARP)), ovs.Goto(s.next))
 		for t := range neighborDiscovery {
+			if !slices.ContainsFunc(p.IPs, netip.Addr.Is6) {
+				break
+			}
 			c.add(s.ct, prioPort+1, FeatureStage, p.ID, match(key, ovs.EthType(ethIPv6), ovs.ICMPv6Type(uint8(routerSolicitation+t))), ovs.Goto(s.next))
 		}
 		if c.prog.Default != policy.Allow {
