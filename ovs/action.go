@@ -3,7 +3,6 @@ package ovs
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -57,6 +56,9 @@ type (
 	LearnAction struct{ LearnSpec }
 	// ControllerAction sends a copy to the controller.
 	ControllerAction struct{ MaxLen uint16 }
+	// UnknownAction is one that another program put on the switch and that
+	// has no type here; Wire is its OpenFlow 1.5 form.
+	UnknownAction struct{ Wire string }
 )
 
 func (OutputAction) action()      {}
@@ -73,10 +75,16 @@ func (ConjunctionAction) action() {}
 func (CTAction) action()          {}
 func (LearnAction) action()       {}
 func (ControllerAction) action()  {}
+func (UnknownAction) action()     {}
 
 // Output sends the packet to a port; not back to the one it came in by, see
 // [OutputInPort] and [ClearInPort].
-func Output(port uint32) Action { return OutputAction{port} }
+func Output(port uint32) Action {
+	if port == PortController {
+		return Controller(0xffff)
+	}
+	return OutputAction{port}
+}
 
 // OutputInPort sends the packet back where it came from.
 func OutputInPort() Action { return OutputAction{PortInPort} }
@@ -86,6 +94,22 @@ func OutputField(s Subfield) Action { return OutputFieldAction{s} }
 
 // SetField writes a field; with a mask, only the bits of the mask.
 func SetField(m FieldMatch) Action { return SetFieldAction{m} }
+
+// Load writes the low bits of v to a run of at most 64 bits of a field: a
+// [SetField] with a mask. A run that does not exist makes an invalid action.
+func Load(v uint64, s Subfield) Action {
+	if !s.valid() || s.Size > 64 {
+		return SetFieldAction{FieldMatch{Field: numFields}}
+	}
+	n := s.Field.Bytes()
+	value, mask := make([]byte, n), make([]byte, n)
+	for i := range s.Size {
+		at := s.Offset + i
+		mask[n-1-at/8] |= 1 << (at % 8)
+		value[n-1-at/8] |= byte(v>>i&1) << (at % 8)
+	}
+	return SetFieldAction{NewFieldMatch(s.Field, value, mask)}
+}
 
 // ClearInPort forgets the port that the packet came in by, so that it may
 // leave by it.
@@ -149,6 +173,22 @@ type NAT struct {
 	Random, Hash, Persistent bool
 }
 
+// Normal returns the translation in the one form that a switch reports: no
+// end of a range that is its beginning, nothing beside the zero NAT without Src or Dst.
+func (n NAT) Normal() NAT {
+	if !n.Src && !n.Dst {
+		return NAT{}
+	}
+	n.Min, n.Max = n.Min.Unmap(), n.Max.Unmap()
+	if n.Max == n.Min {
+		n.Max = netip.Addr{}
+	}
+	if n.PortMax <= n.PortMin {
+		n.PortMax = 0
+	}
+	return n
+}
+
 // A LearnSpec describes the flow that [Learn] adds (learn in ovs-actions(7)).
 type LearnSpec struct {
 	Table                    uint8
@@ -158,7 +198,7 @@ type LearnSpec struct {
 	// Match are constant constraints; Copy are fields that must be as in the packet.
 	Match []FieldMatch
 	Copy  []Field
-	// Load are constants that the new flow writes.
+	// Load are constants that the new flow writes; a mask must be a run of bits.
 	Load []FieldMatch
 	// LoadFrom are fields of the packet that the new flow writes.
 	LoadFrom []LearnLoad
@@ -205,6 +245,7 @@ func (a ResubmitAction) String() string   { return fmt.Sprintf("resubmit(,%d)", 
 func (a GotoAction) String() string       { return fmt.Sprintf("goto_table:%d", a.Table) }
 func (a GroupAction) String() string      { return fmt.Sprintf("group:%d", a.ID) }
 func (a ControllerAction) String() string { return fmt.Sprintf("CONTROLLER:%d", a.MaxLen) }
+func (a UnknownAction) String() string    { return fmt.Sprintf("unknown(0x%x)", a.Wire) }
 
 func (a ConjunctionAction) String() string {
 	return fmt.Sprintf("conjunction(%d,%d/%d)", a.ID, a.Clause, a.N)
@@ -238,6 +279,7 @@ func (a CTAction) String() string {
 
 // String returns "nat(dst=10.0.0.1:80)".
 func (n NAT) String() string {
+	n = n.Normal()
 	var dir string
 	switch {
 	case n.Src:
@@ -250,7 +292,7 @@ func (n NAT) String() string {
 	s := ""
 	if n.Min.IsValid() {
 		s = n.Min.String()
-		if n.Max.IsValid() && n.Max != n.Min {
+		if n.Max.IsValid() {
 			s += "-" + n.Max.String()
 		}
 		if n.PortMin != 0 && n.Min.Is6() {
@@ -260,7 +302,7 @@ func (n NAT) String() string {
 	}
 	if n.PortMin != 0 {
 		s += fmt.Sprintf(":%d", n.PortMin)
-		if n.PortMax > n.PortMin {
+		if n.PortMax != 0 {
 			s += fmt.Sprintf("-%d", n.PortMax)
 		}
 	}
@@ -299,7 +341,8 @@ func (a LearnAction) String() string {
 		p = append(p, f.Whole().String())
 	}
 	for _, m := range a.Load {
-		p = append(p, fmt.Sprintf("load:%s->%s", valueText(m.Field, m.Value), m.Field.Whole()))
+		s, _ := m.Run()
+		p = append(p, fmt.Sprintf("load:%s->%s", m.runText(s), s))
 	}
 	for _, l := range a.LoadFrom {
 		p = append(p, fmt.Sprintf("load:%s->%s", l.Src, l.Dst))
@@ -313,29 +356,10 @@ func actionsText(list []Action) string {
 	}
 	p := make([]string, len(list))
 	for i, a := range list {
-		p[i] = a.String()
+		p[i] = "<nil>"
+		if a != nil {
+			p[i] = a.String()
+		}
 	}
 	return strings.Join(p, ",")
 }
-
-// validateActions checks what a switch checks of a list of actions.
-func validateActions(list []Action) error {
-	for i, a := range list {
-		if _, ok := a.(GotoAction); ok && i != len(list)-1 {
-			return fmt.Errorf("%w: %s is not the last action", ErrInvalid, a)
-		}
-		if a == nil {
-			return fmt.Errorf("%w: action %d is nil", ErrInvalid, i)
-		}
-		if m, ok := a.(MoveAction); ok && m.Src.Size != m.Dst.Size {
-			return fmt.Errorf("%w: %s: %d bits to %d", ErrInvalid, m, m.Src.Size, m.Dst.Size)
-		}
-	}
-	conj := slices.ContainsFunc(list, isConjunction)
-	if conj && slices.ContainsFunc(list, func(a Action) bool { return !isConjunction(a) }) {
-		return fmt.Errorf("%w: conjunction with other actions", ErrInvalid)
-	}
-	return nil
-}
-
-func isConjunction(a Action) bool { _, ok := a.(ConjunctionAction); return ok }

@@ -54,7 +54,8 @@ func (b *Bridge) Invalidate() {
 // first. Two flows with one key, and a flow or group outside the owner's
 // share, are [ErrInvalid].
 func (b *Bridge) Sync(ctx context.Context, flows []Flow, groups []Group) (Report, error) {
-	if err := b.owner.check(flows, groups); err != nil {
+	want, err := b.owner.check(flows, groups)
+	if err != nil {
 		return Report{}, err
 	}
 	b.mu.Lock()
@@ -66,7 +67,7 @@ func (b *Bridge) Sync(ctx context.Context, flows []Flow, groups []Group) (Report
 		}
 		b.have = &have
 	}
-	c, replaced := diff(flows, groups, *b.have)
+	c, replaced := diff(want, groups, *b.have)
 	if c.Len() == 0 {
 		return Report{}, nil
 	}
@@ -74,8 +75,7 @@ func (b *Bridge) Sync(ctx context.Context, flows []Flow, groups []Group) (Report
 	if err := b.sw.Apply(ctx, c); err != nil {
 		return Report{}, fmt.Errorf("ovs: sync bridge: %w", err)
 	}
-	now := newState(flows, groups)
-	b.have = &now
+	b.have = &want
 	return Report{
 		Added: len(c.FlowAdd) - replaced, Modified: replaced, Deleted: len(c.FlowDelete),
 		GroupsAdded: len(c.GroupAdd), GroupsModified: len(c.GroupModify), GroupsDeleted: len(c.GroupDelete),
@@ -97,35 +97,40 @@ func (b *Bridge) readLocked(ctx context.Context) (state, error) {
 
 func (o Owner) hasGroup(id uint32) bool { return o.GroupMin <= id && id <= o.GroupMax }
 
-// check refuses what a switch would, before anything is sent.
-func (o Owner) check(flows []Flow, groups []Group) error {
-	seen := make(map[Key]int, len(flows))
-	for i, f := range flows {
+// check refuses what a switch would, before anything is sent, and returns the rest by key.
+func (o Owner) check(flows []Flow, groups []Group) (state, error) {
+	s := newState(flows, groups)
+	for _, f := range flows {
 		if f.Cookie&o.Mask != o.Cookie&o.Mask {
-			return fmt.Errorf("ovs: flow %s: %w: cookie is not the owner's %#x/%#x", f, ErrInvalid, o.Cookie, o.Mask)
+			return s, fmt.Errorf("ovs: flow %s: %w: cookie is not the owner's %#x/%#x", f, ErrInvalid, o.Cookie, o.Mask)
 		}
 		if err := f.Validate(); err != nil {
-			return err
+			return s, err
 		}
-		if j, ok := seen[f.Key()]; ok {
-			return fmt.Errorf("ovs: flow %s: %w: same table, priority and match as %s", f, ErrInvalid, flows[j])
+	}
+	if len(s.flows) < len(flows) {
+		first := make(map[Key]int, len(flows))
+		for i, key := range s.keys {
+			if j, ok := first[key]; ok {
+				return s, fmt.Errorf("ovs: flow %s: %w: same table, priority and match as %s", flows[i], ErrInvalid, flows[j])
+			}
+			first[key] = i
 		}
-		seen[f.Key()] = i
 	}
 	ids := map[uint32]bool{}
 	for _, g := range groups {
 		if !o.hasGroup(g.ID) {
-			return fmt.Errorf("ovs: group %d: %w: id is not among the owner's %d to %d", g.ID, ErrInvalid, o.GroupMin, o.GroupMax)
+			return s, fmt.Errorf("ovs: group %d: %w: id is not among the owner's %d to %d", g.ID, ErrInvalid, o.GroupMin, o.GroupMax)
 		}
 		if ids[g.ID] {
-			return fmt.Errorf("ovs: group %d: %w: given twice", g.ID, ErrInvalid)
+			return s, fmt.Errorf("ovs: group %d: %w: given twice", g.ID, ErrInvalid)
 		}
 		ids[g.ID] = true
 		if err := g.Validate(); err != nil {
-			return err
+			return s, err
 		}
 	}
-	return nil
+	return s, nil
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -2,15 +2,14 @@ package ovs
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strings"
 )
 
 // exact returns a match of all bits of v.
 func exact(f Field, v uint64) FieldMatch {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], v)
-	return NewFieldMatch(f, b[8-f.Bytes():], nil)
+	return masked(f, v, ^uint64(0))
 }
 
 func masked(f Field, v, mask uint64) FieldMatch {
@@ -184,11 +183,11 @@ func ARPSha(m MAC) FieldMatch { return NewFieldMatch(FieldARPSha, m[:], nil) }
 func ARPTha(m MAC) FieldMatch { return NewFieldMatch(FieldARPTha, m[:], nil) }
 
 // Reg matches register n, 0 to 15.
-func Reg(n int, v uint32) FieldMatch { return exact(FieldReg0.plus(n), uint64(v)) }
+func Reg(n int, v uint32) FieldMatch { return exact(register(n), uint64(v)) }
 
 // RegMasked matches the bits of mask of register n.
 func RegMasked(n int, v, mask uint32) FieldMatch {
-	return masked(FieldReg0.plus(n), uint64(v), uint64(mask))
+	return masked(register(n), uint64(v), uint64(mask))
 }
 
 // Metadata matches the metadata that travels with the packet between tables.
@@ -200,11 +199,22 @@ func MetadataMasked(v, mask uint64) FieldMatch { return masked(FieldMetadata, v,
 // TunID matches the tunnel key; for GENEVE the VNI.
 func TunID(v uint64) FieldMatch { return exact(FieldTunID, v) }
 
-// TunSrc matches the outer IPv4 source.
-func TunSrc(a netip.Addr) FieldMatch { return NewFieldMatch(FieldTunSrc, pad16(a), nil) }
+// TunSrc matches the outer source, which is tun_src or tun_ipv6_src as the address is.
+func TunSrc(a netip.Addr) FieldMatch {
+	if a.Is6() {
+		return NewFieldMatch(FieldTunIPv6Src, pad16(a), nil)
+	}
+	return NewFieldMatch(FieldTunSrc, pad16(a), nil)
+}
 
-// TunDst matches the outer IPv4 destination; set, it says where a tunnel sends.
-func TunDst(a netip.Addr) FieldMatch { return NewFieldMatch(FieldTunDst, pad16(a), nil) }
+// TunDst matches the outer destination, which is tun_dst or tun_ipv6_dst as
+// the address is; set, it says where a tunnel sends.
+func TunDst(a netip.Addr) FieldMatch {
+	if a.Is6() {
+		return NewFieldMatch(FieldTunIPv6Dst, pad16(a), nil)
+	}
+	return NewFieldMatch(FieldTunDst, pad16(a), nil)
+}
 
 // PktMark matches the packet's mark in the kernel.
 func PktMark(v uint32) FieldMatch { return exact(FieldPktMark, uint64(v)) }
@@ -220,6 +230,24 @@ func CTMark(v uint32) FieldMatch { return exact(FieldCTMark, uint64(v)) }
 
 // CTMarkMasked matches the bits of mask of the connection's mark.
 func CTMarkMasked(v, mask uint32) FieldMatch { return masked(FieldCTMark, uint64(v), uint64(mask)) }
+
+// CTLabel matches the 128 bits of the connection's label.
+func CTLabel(high, low uint64) FieldMatch {
+	v := label(high, low)
+	return NewFieldMatch(FieldCTLabel, v[:], nil)
+}
+
+// CTLabelMasked matches the bits of a mask of the connection's label.
+func CTLabelMasked(high, low, maskHigh, maskLow uint64) FieldMatch {
+	v, m := label(high, low), label(maskHigh, maskLow)
+	return NewFieldMatch(FieldCTLabel, v[:], m[:])
+}
+
+func label(high, low uint64) (b [16]byte) {
+	binary.BigEndian.PutUint64(b[:], high)
+	binary.BigEndian.PutUint64(b[8:], low)
+	return b
+}
 
 // CTZone matches the zone that the packet was tracked in.
 func CTZone(z uint16) FieldMatch { return exact(FieldCTZone, uint64(z)) }
@@ -256,6 +284,9 @@ func ctStateText(m FieldMatch) string {
 		case mask&bit != 0:
 			b.WriteString("-" + name)
 		}
+	}
+	if mask>>len(ctStateNames) != 0 {
+		return fmt.Sprintf("%#x/%#x", m.Uint(), mask)
 	}
 	return b.String()
 }

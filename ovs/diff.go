@@ -2,6 +2,7 @@ package ovs
 
 import (
 	"context"
+	"fmt"
 	"strings"
 )
 
@@ -38,7 +39,7 @@ func (c Changes) String() string {
 		line("del-flow", f.String())
 	}
 	for _, id := range c.GroupDelete {
-		line("del-group", Group{ID: id}.String())
+		line("del-group", fmt.Sprintf("group_id=%d", id))
 	}
 	return b.String()
 }
@@ -58,12 +59,14 @@ type Switch interface {
 type state struct {
 	flows  map[Key]Flow
 	groups map[uint32]Group
+	keys   []Key // of the flows in the order given; may repeat
 }
 
 func newState(flows []Flow, groups []Group) state {
-	s := state{make(map[Key]Flow, len(flows)), make(map[uint32]Group, len(groups))}
-	for _, f := range flows {
-		s.flows[f.Key()] = f
+	s := state{make(map[Key]Flow, len(flows)), make(map[uint32]Group, len(groups)), make([]Key, len(flows))}
+	for i, f := range flows {
+		s.keys[i] = f.Key()
+		s.flows[s.keys[i]] = f
 	}
 	for _, g := range groups {
 		s.groups[g.ID] = g
@@ -74,13 +77,12 @@ func newState(flows []Flow, groups []Group) state {
 // Diff returns the changes that turn have into want, in the order that the
 // flows and groups are given. It is pure.
 func Diff(want []Flow, wantGroups []Group, have []Flow, haveGroups []Group) Changes {
-	c, _ := diff(want, wantGroups, newState(have, haveGroups))
+	c, _ := diff(newState(want, wantGroups), wantGroups, newState(have, haveGroups))
 	return c
 }
 
 // diff also returns how many of the added flows replace one.
-func diff(want []Flow, wantGroups []Group, have state) (c Changes, replaced int) {
-	wanted := newState(want, wantGroups)
+func diff(wanted state, wantGroups []Group, have state) (c Changes, replaced int) {
 	for _, g := range wantGroups {
 		old, ok := have.groups[g.ID]
 		switch {
@@ -90,8 +92,9 @@ func diff(want []Flow, wantGroups []Group, have state) (c Changes, replaced int)
 			c.GroupModify = append(c.GroupModify, g)
 		}
 	}
-	for _, f := range want {
-		old, ok := have.flows[f.Key()]
+	for _, key := range wanted.keys {
+		f := wanted.flows[key]
+		old, ok := have.flows[key]
 		if ok && sameEffect(old, f) {
 			continue
 		}

@@ -14,6 +14,8 @@ const (
 	FieldTunID
 	FieldTunSrc
 	FieldTunDst
+	FieldTunIPv6Src
+	FieldTunIPv6Dst
 	FieldPktMark
 	FieldReg0    // FieldReg0 + n is register n, to 15
 	fieldRegLast = FieldReg0 + 15
@@ -80,6 +82,8 @@ type fieldInfo struct {
 	style style
 	// needs lists alternatives of what the field requires; one must hold.
 	needs []need
+	// ether is the EtherType that is required beside needs, if not zero.
+	ether uint16
 }
 
 // A need is a value that another field must have.
@@ -112,9 +116,10 @@ const (
 	protoSCTP   = 132
 )
 
+// fields has an entry for every value of Field; those from numFields on are empty.
 var fields = makeFields()
 
-func makeFields() [numFields]fieldInfo {
+func makeFields() [256]fieldInfo {
 	var (
 		ipv4  = []need{{FieldEthType, etherIPv4}}
 		ipv6  = []need{{FieldEthType, etherIPv6}}
@@ -122,55 +127,57 @@ func makeFields() [numFields]fieldInfo {
 		arp   = []need{{FieldEthType, etherARP}}
 		proto = func(n uint16) []need { return []need{{FieldIPProto, n}} }
 	)
-	t := [numFields]fieldInfo{
-		FieldInPort:     {"in_port", "", classOpenFlow, 0, 32, styleDecimal, nil},
-		FieldNXMInPort:  {"in_port", "NXM_OF_IN_PORT", classNXM0, 0, 16, styleDecimal, nil},
-		FieldMetadata:   {"metadata", "OXM_OF_METADATA", classOpenFlow, 2, 64, styleHex, nil},
-		FieldTunID:      {"tun_id", "NXM_NX_TUN_ID", classOpenFlow, 38, 64, styleHex, nil},
-		FieldTunSrc:     {"tun_src", "NXM_NX_TUN_IPV4_SRC", classNXM1, 31, 32, styleIPv4, nil},
-		FieldTunDst:     {"tun_dst", "NXM_NX_TUN_IPV4_DST", classNXM1, 32, 32, styleIPv4, nil},
-		FieldPktMark:    {"pkt_mark", "NXM_NX_PKT_MARK", classNXM1, 33, 32, styleHex, nil},
-		FieldEthDst:     {"eth_dst", "NXM_OF_ETH_DST", classOpenFlow, 3, 48, styleMAC, nil},
-		FieldEthSrc:     {"eth_src", "NXM_OF_ETH_SRC", classOpenFlow, 4, 48, styleMAC, nil},
-		FieldEthType:    {"eth_type", "NXM_OF_ETH_TYPE", classOpenFlow, 5, 16, styleHex, nil},
-		FieldVLANVID:    {"vlan_vid", "OXM_OF_VLAN_VID", classOpenFlow, 6, 13, styleHex, nil},
-		FieldVLANPCP:    {"vlan_pcp", "OXM_OF_VLAN_PCP", classOpenFlow, 7, 3, styleDecimal, nil},
-		FieldIPDSCP:     {"ip_dscp", "", classOpenFlow, 8, 6, styleDecimal, ip},
-		FieldIPECN:      {"ip_ecn", "", classOpenFlow, 9, 2, styleDecimal, ip},
-		FieldIPProto:    {"nw_proto", "NXM_OF_IP_PROTO", classOpenFlow, 10, 8, styleDecimal, ip},
-		FieldIPTTL:      {"nw_ttl", "NXM_NX_IP_TTL", classNXM1, 29, 8, styleDecimal, ip},
-		FieldIPFrag:     {"ip_frag", "NXM_NX_IP_FRAG", classNXM1, 26, 8, styleHex, ip},
-		FieldIPv4Src:    {"ip_src", "NXM_OF_IP_SRC", classOpenFlow, 11, 32, styleIPv4, ipv4},
-		FieldIPv4Dst:    {"ip_dst", "NXM_OF_IP_DST", classOpenFlow, 12, 32, styleIPv4, ipv4},
-		FieldTCPSrc:     {"tcp_src", "NXM_OF_TCP_SRC", classOpenFlow, 13, 16, styleDecimal, proto(protoTCP)},
-		FieldTCPDst:     {"tcp_dst", "NXM_OF_TCP_DST", classOpenFlow, 14, 16, styleDecimal, proto(protoTCP)},
-		FieldTCPFlags:   {"tcp_flags", "", classOpenFlow, 42, 12, styleHex, proto(protoTCP)},
-		FieldUDPSrc:     {"udp_src", "NXM_OF_UDP_SRC", classOpenFlow, 15, 16, styleDecimal, proto(protoUDP)},
-		FieldUDPDst:     {"udp_dst", "NXM_OF_UDP_DST", classOpenFlow, 16, 16, styleDecimal, proto(protoUDP)},
-		FieldSCTPSrc:    {"sctp_src", "OXM_OF_SCTP_SRC", classOpenFlow, 17, 16, styleDecimal, proto(protoSCTP)},
-		FieldSCTPDst:    {"sctp_dst", "OXM_OF_SCTP_DST", classOpenFlow, 18, 16, styleDecimal, proto(protoSCTP)},
-		FieldICMPType:   {"icmp_type", "NXM_OF_ICMP_TYPE", classOpenFlow, 19, 8, styleDecimal, proto(protoICMP)},
-		FieldICMPCode:   {"icmp_code", "NXM_OF_ICMP_CODE", classOpenFlow, 20, 8, styleDecimal, proto(protoICMP)},
-		FieldARPOp:      {"arp_op", "NXM_OF_ARP_OP", classOpenFlow, 21, 16, styleDecimal, arp},
-		FieldARPSpa:     {"arp_spa", "NXM_OF_ARP_SPA", classOpenFlow, 22, 32, styleIPv4, arp},
-		FieldARPTpa:     {"arp_tpa", "NXM_OF_ARP_TPA", classOpenFlow, 23, 32, styleIPv4, arp},
-		FieldARPSha:     {"arp_sha", "NXM_NX_ARP_SHA", classOpenFlow, 24, 48, styleMAC, arp},
-		FieldARPTha:     {"arp_tha", "NXM_NX_ARP_THA", classOpenFlow, 25, 48, styleMAC, arp},
-		FieldIPv6Src:    {"ipv6_src", "NXM_NX_IPV6_SRC", classOpenFlow, 26, 128, styleIPv6, ipv6},
-		FieldIPv6Dst:    {"ipv6_dst", "NXM_NX_IPV6_DST", classOpenFlow, 27, 128, styleIPv6, ipv6},
-		FieldICMPv6Type: {"icmpv6_type", "NXM_NX_ICMPV6_TYPE", classOpenFlow, 29, 8, styleDecimal, proto(protoICMPv6)},
-		FieldICMPv6Code: {"icmpv6_code", "NXM_NX_ICMPV6_CODE", classOpenFlow, 30, 8, styleDecimal, proto(protoICMPv6)},
-		FieldNDTarget:   {"nd_target", "NXM_NX_ND_TARGET", classOpenFlow, 31, 128, styleIPv6, proto(protoICMPv6)},
-		FieldNDSLL:      {"nd_sll", "NXM_NX_ND_SLL", classOpenFlow, 32, 48, styleMAC, proto(protoICMPv6)},
-		FieldNDTLL:      {"nd_tll", "NXM_NX_ND_TLL", classOpenFlow, 33, 48, styleMAC, proto(protoICMPv6)},
-		FieldConjID:     {"conj_id", "", classNXM1, 37, 32, styleDecimal, nil},
-		FieldCTState:    {"ct_state", "", classNXM1, 105, 32, styleCTState, ip},
-		FieldCTZone:     {"ct_zone", "", classNXM1, 106, 16, styleDecimal, ip},
-		FieldCTMark:     {"ct_mark", "NXM_NX_CT_MARK", classNXM1, 107, 32, styleHex, ip},
-		FieldCTLabel:    {"ct_label", "NXM_NX_CT_LABEL", classNXM1, 108, 128, styleHex, ip},
+	t := [256]fieldInfo{
+		FieldInPort:     {"in_port", "OXM_OF_IN_PORT", classOpenFlow, 0, 32, styleDecimal, nil, 0},
+		FieldNXMInPort:  {"in_port", "NXM_OF_IN_PORT", classNXM0, 0, 16, styleDecimal, nil, 0},
+		FieldMetadata:   {"metadata", "OXM_OF_METADATA", classOpenFlow, 2, 64, styleHex, nil, 0},
+		FieldTunID:      {"tun_id", "NXM_NX_TUN_ID", classOpenFlow, 38, 64, styleHex, nil, 0},
+		FieldTunSrc:     {"tun_src", "NXM_NX_TUN_IPV4_SRC", classNXM1, 31, 32, styleIPv4, nil, 0},
+		FieldTunDst:     {"tun_dst", "NXM_NX_TUN_IPV4_DST", classNXM1, 32, 32, styleIPv4, nil, 0},
+		FieldTunIPv6Src: {"tun_ipv6_src", "NXM_NX_TUN_IPV6_SRC", classNXM1, 109, 128, styleIPv6, nil, 0},
+		FieldTunIPv6Dst: {"tun_ipv6_dst", "NXM_NX_TUN_IPV6_DST", classNXM1, 110, 128, styleIPv6, nil, 0},
+		FieldPktMark:    {"pkt_mark", "NXM_NX_PKT_MARK", classNXM1, 33, 32, styleHex, nil, 0},
+		FieldEthDst:     {"eth_dst", "NXM_OF_ETH_DST", classOpenFlow, 3, 48, styleMAC, nil, 0},
+		FieldEthSrc:     {"eth_src", "NXM_OF_ETH_SRC", classOpenFlow, 4, 48, styleMAC, nil, 0},
+		FieldEthType:    {"eth_type", "NXM_OF_ETH_TYPE", classOpenFlow, 5, 16, styleHex, nil, 0},
+		FieldVLANVID:    {"vlan_vid", "OXM_OF_VLAN_VID", classOpenFlow, 6, 13, styleHex, nil, 0},
+		FieldVLANPCP:    {"vlan_pcp", "OXM_OF_VLAN_PCP", classOpenFlow, 7, 3, styleDecimal, nil, 0},
+		FieldIPDSCP:     {"ip_dscp", "", classOpenFlow, 8, 6, styleDecimal, ip, 0},
+		FieldIPECN:      {"ip_ecn", "", classOpenFlow, 9, 2, styleDecimal, ip, 0},
+		FieldIPProto:    {"nw_proto", "NXM_OF_IP_PROTO", classOpenFlow, 10, 8, styleDecimal, ip, 0},
+		FieldIPTTL:      {"nw_ttl", "NXM_NX_IP_TTL", classNXM1, 29, 8, styleDecimal, ip, 0},
+		FieldIPFrag:     {"ip_frag", "NXM_NX_IP_FRAG", classNXM1, 26, 8, styleHex, ip, 0},
+		FieldIPv4Src:    {"ip_src", "NXM_OF_IP_SRC", classOpenFlow, 11, 32, styleIPv4, ipv4, 0},
+		FieldIPv4Dst:    {"ip_dst", "NXM_OF_IP_DST", classOpenFlow, 12, 32, styleIPv4, ipv4, 0},
+		FieldTCPSrc:     {"tcp_src", "NXM_OF_TCP_SRC", classOpenFlow, 13, 16, styleDecimal, proto(protoTCP), 0},
+		FieldTCPDst:     {"tcp_dst", "NXM_OF_TCP_DST", classOpenFlow, 14, 16, styleDecimal, proto(protoTCP), 0},
+		FieldTCPFlags:   {"tcp_flags", "", classOpenFlow, 42, 12, styleHex, proto(protoTCP), 0},
+		FieldUDPSrc:     {"udp_src", "NXM_OF_UDP_SRC", classOpenFlow, 15, 16, styleDecimal, proto(protoUDP), 0},
+		FieldUDPDst:     {"udp_dst", "NXM_OF_UDP_DST", classOpenFlow, 16, 16, styleDecimal, proto(protoUDP), 0},
+		FieldSCTPSrc:    {"sctp_src", "OXM_OF_SCTP_SRC", classOpenFlow, 17, 16, styleDecimal, proto(protoSCTP), 0},
+		FieldSCTPDst:    {"sctp_dst", "OXM_OF_SCTP_DST", classOpenFlow, 18, 16, styleDecimal, proto(protoSCTP), 0},
+		FieldICMPType:   {"icmp_type", "NXM_OF_ICMP_TYPE", classOpenFlow, 19, 8, styleDecimal, proto(protoICMP), etherIPv4},
+		FieldICMPCode:   {"icmp_code", "NXM_OF_ICMP_CODE", classOpenFlow, 20, 8, styleDecimal, proto(protoICMP), etherIPv4},
+		FieldARPOp:      {"arp_op", "NXM_OF_ARP_OP", classOpenFlow, 21, 16, styleDecimal, arp, 0},
+		FieldARPSpa:     {"arp_spa", "NXM_OF_ARP_SPA", classOpenFlow, 22, 32, styleIPv4, arp, 0},
+		FieldARPTpa:     {"arp_tpa", "NXM_OF_ARP_TPA", classOpenFlow, 23, 32, styleIPv4, arp, 0},
+		FieldARPSha:     {"arp_sha", "NXM_NX_ARP_SHA", classOpenFlow, 24, 48, styleMAC, arp, 0},
+		FieldARPTha:     {"arp_tha", "NXM_NX_ARP_THA", classOpenFlow, 25, 48, styleMAC, arp, 0},
+		FieldIPv6Src:    {"ipv6_src", "NXM_NX_IPV6_SRC", classOpenFlow, 26, 128, styleIPv6, ipv6, 0},
+		FieldIPv6Dst:    {"ipv6_dst", "NXM_NX_IPV6_DST", classOpenFlow, 27, 128, styleIPv6, ipv6, 0},
+		FieldICMPv6Type: {"icmpv6_type", "NXM_NX_ICMPV6_TYPE", classOpenFlow, 29, 8, styleDecimal, proto(protoICMPv6), etherIPv6},
+		FieldICMPv6Code: {"icmpv6_code", "NXM_NX_ICMPV6_CODE", classOpenFlow, 30, 8, styleDecimal, proto(protoICMPv6), etherIPv6},
+		FieldNDTarget:   {"nd_target", "NXM_NX_ND_TARGET", classOpenFlow, 31, 128, styleIPv6, proto(protoICMPv6), etherIPv6},
+		FieldNDSLL:      {"nd_sll", "NXM_NX_ND_SLL", classOpenFlow, 32, 48, styleMAC, proto(protoICMPv6), etherIPv6},
+		FieldNDTLL:      {"nd_tll", "NXM_NX_ND_TLL", classOpenFlow, 33, 48, styleMAC, proto(protoICMPv6), etherIPv6},
+		FieldConjID:     {"conj_id", "", classNXM1, 37, 32, styleDecimal, nil, 0},
+		FieldCTState:    {"ct_state", "", classNXM1, 105, 32, styleCTState, ip, 0},
+		FieldCTZone:     {"ct_zone", "", classNXM1, 106, 16, styleDecimal, ip, 0},
+		FieldCTMark:     {"ct_mark", "NXM_NX_CT_MARK", classNXM1, 107, 32, styleHex, ip, 0},
+		FieldCTLabel:    {"ct_label", "NXM_NX_CT_LABEL", classNXM1, 108, 128, styleHex, ip, 0},
 	}
 	for n := range Field(16) {
-		t[FieldReg0+n] = fieldInfo{fmt.Sprintf("reg%d", n), fmt.Sprintf("NXM_NX_REG%d", n), classNXM1, uint8(n), 32, styleHex, nil}
+		t[FieldReg0+n] = fieldInfo{fmt.Sprintf("reg%d", n), fmt.Sprintf("NXM_NX_REG%d", n), classNXM1, uint8(n), 32, styleHex, nil, 0}
 	}
 	return t
 }
@@ -232,9 +239,21 @@ type Subfield struct {
 }
 
 // RegField returns all 32 bits of register n, 0 to 15.
-func RegField(n int) Subfield { return FieldReg0.plus(n).Whole() }
+// Another number gives a field that no switch takes.
+func RegField(n int) Subfield { return register(n).Whole() }
 
-func (f Field) plus(n int) Field { return f + Field(n) }
+// register returns register n, or an invalid field.
+func register(n int) Field {
+	if n < 0 || n > 15 {
+		return numFields
+	}
+	return FieldReg0 + Field(n)
+}
+
+// valid reports whether the subfield is a run of bits of a field.
+func (s Subfield) valid() bool {
+	return s.Field < numFields && s.Offset >= 0 && s.Size > 0 && s.Offset+s.Size <= s.Field.Bits()
+}
 
 // Whole returns all bits of the field.
 func (f Field) Whole() Subfield { return Subfield{f, 0, f.Bits()} }
@@ -260,7 +279,7 @@ var (
 func (s Subfield) String() string {
 	name := fields[s.Field].nxm
 	if name == "" {
-		name = fields[s.Field].name
+		name = s.Field.String()
 	}
 	switch {
 	case s.Offset == 0 && s.Size == s.Field.Bits():

@@ -84,9 +84,3 @@ func (f Flow) Validate() error {
 	}
 	return nil
 }
-
-// sameEffect reports whether two flows with one key do the same.
-func sameEffect(a, b Flow) bool {
-	return a.Cookie == b.Cookie && a.IdleTimeout == b.IdleTimeout && a.HardTimeout == b.HardTimeout && a.Flags == b.Flags &&
-		actionsText(a.Actions) == actionsText(b.Actions)
-}

@@ -41,7 +41,7 @@ type Group struct {
 // A Bucket is a list of actions with a weight among its group's.
 type Bucket struct {
 	ID      uint32
-	Weight  uint16 // Select only; there 0 gets nothing
+	Weight  uint16 // Select only; there 0 gets nothing, elsewhere it is ignored
 	Actions []Action
 	// WatchPort is the port whose liveness FastFailover looks at; 0 is none.
 	WatchPort uint32
@@ -86,11 +86,23 @@ func (g Group) Validate() error {
 		return fault("no such type")
 	case g.Type == Indirect && len(g.Buckets) != 1:
 		return fault("indirect with %d buckets, want 1", len(g.Buckets))
+	case g.Selection != "" && g.Type != Select:
+		return fault("selection method %q of a group of type %s", g.Selection, g.Type)
+	case len(g.Fields) > 0 && g.Selection != "hash":
+		return fault("fields without selection method hash")
 	case g.Selection != "" && g.Selection != "hash" && g.Selection != "dp_hash":
 		return fault("selection method %q, want hash or dp_hash", g.Selection)
 	}
+	for _, f := range g.Fields {
+		if f >= numFields {
+			return fault("no field %d", f)
+		}
+	}
 	seen := map[uint32]bool{}
 	for _, b := range g.Buckets {
+		if b.ID >= 0xffffff00 {
+			return fault("bucket id %#x is reserved", b.ID)
+		}
 		if seen[b.ID] {
 			return fault("two buckets with id %d", b.ID)
 		}
@@ -104,5 +116,3 @@ func (g Group) Validate() error {
 	}
 	return nil
 }
-
-func sameGroup(a, b Group) bool { return a.String() == b.String() }

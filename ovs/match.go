@@ -1,7 +1,6 @@
 package ovs
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -39,7 +38,7 @@ func fullMask(f Field) [16]byte {
 	for i := range f.Bytes() {
 		mask[i] = 0xff
 	}
-	if r := f.Bits() % 8; r != 0 {
+	if r := f.Bits() % 8; r != 0 { // the first byte is not full
 		mask[0] = 1<<r - 1
 	}
 	return mask
@@ -64,25 +63,28 @@ type Match struct {
 
 // NewMatch returns the match of all constraints. A later constraint on a field
 // replaces an earlier one; one that has no bits is dropped. What a field
-// requires is added where there is only one possibility: tcp_dst adds
-// nw_proto=6, but whether IPv4 or IPv6 is for the caller to say with [EthType]
-// or an address.
+// requires is added where there is only one possibility: nd_target adds
+// nw_proto=58 and eth_type=0x86dd; but of tcp_dst, which adds nw_proto=6, it is
+// for the caller to say with [EthType] or an address if IPv4 or IPv6.
 func NewMatch(constraints ...FieldMatch) Match {
 	list := make([]FieldMatch, 0, len(constraints)+2)
 	for _, c := range constraints {
 		list = put(list, c, true)
 	}
 	for i := 0; i < len(list); i++ {
-		if needs := fields[list[i].Field].needs; len(needs) == 1 {
-			var v [2]byte
-			binary.BigEndian.PutUint16(v[:], needs[0].value)
-			n := len(list)
-			if list = put(list, NewFieldMatch(needs[0].field, v[2-needs[0].field.Bytes():], nil), false); len(list) > n {
-				i = -1 // the new constraint may have needs of its own
-			}
+		info, n := &fields[list[i].Field], len(list)
+		if len(info.needs) == 1 {
+			list = put(list, exact(info.needs[0].field, uint64(info.needs[0].value)), false)
+		}
+		if info.ether != 0 {
+			list = put(list, EthType(info.ether), false)
+		}
+		if len(list) > n {
+			i = -1 // a new constraint may have needs of its own
 		}
 	}
-	return Match{slices.DeleteFunc(list, func(m FieldMatch) bool { return m.Mask == [16]byte{} })}
+	// A field that does not exist has no bits either; it stays for Validate to refuse.
+	return Match{slices.DeleteFunc(list, func(m FieldMatch) bool { return m.Mask == [16]byte{} && m.Field < numFields })}
 }
 
 // put inserts c in order; it replaces a constraint on the same field if told to.
@@ -132,6 +134,11 @@ func (m Match) Validate() error {
 			got, ok := m.Field(n.field)
 			met = met || ok && got.IsExact() && got.Uint() == uint64(n.value)
 			names = append(names, fmt.Sprintf("%s=%#x", n.field, n.value))
+		}
+		if ether := fields[c.Field].ether; met && ether != 0 {
+			got, ok := m.Field(FieldEthType)
+			met = ok && got.IsExact() && got.Uint() == uint64(ether)
+			names = []string{fmt.Sprintf("%s=%#x", FieldEthType, ether)}
 		}
 		if !met {
 			return fmt.Errorf("%w: %s needs %s", ErrInvalid, c.Field, strings.Join(names, " or "))

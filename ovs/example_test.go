@@ -1,0 +1,40 @@
+package ovs_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tierloom/tierloom/ovs"
+)
+
+func ExampleFlow() {
+	f := ovs.Flow{
+		Table: 40, Priority: 100, Cookie: ovs.MakeCookie(0x74, 2, 1),
+		Match:   ovs.NewMatch(ovs.Metadata(7), ovs.EthDst(ovs.MAC{2, 0x74, 0x6c, 0, 0, 5})),
+		Actions: []ovs.Action{ovs.SetField(ovs.Reg(1, 5)), ovs.Goto(70)},
+	}
+	fmt.Println(f)
+	// Output: cookie=0x7402000000000001,table=40,priority=100,metadata=0x7,eth_dst=02:74:6c:00:00:05 actions=set_field:0x5->reg1,goto_table:70
+}
+
+func ExampleParseFlow() {
+	f, err := ovs.ParseFlow("table=5,priority=10,tcp,nw_dst=10.0.0.0/8,tp_dst=443 actions=ct(commit,zone=4),output:2")
+	fmt.Println(f, err)
+	_, err = ovs.ParseFlow("tcp_dst=443 actions=drop")
+	fmt.Println(err)
+	// Output:
+	// table=5,priority=10,eth_type=0x800,nw_proto=6,ip_dst=10.0.0.0/8,tcp_dst=443 actions=ct(commit,zone=4),output:2 <nil>
+	// ovs: parse flow "tcp_dst=443 actions=drop": ovs: flow table=0,priority=32768,nw_proto=6,tcp_dst=443 actions=drop: invalid: nw_proto needs eth_type=0x800 or eth_type=0x86dd
+}
+
+func ExampleBridge_Sync() {
+	b := ovs.NewBridge(newFake(), ovs.Owner{Cookie: 0x74 << 56, Mask: ovs.OwnerMask})
+	flows := []ovs.Flow{flow(1, 2), flow(2, 3)}
+	for range 2 {
+		r, err := b.Sync(context.Background(), flows, nil)
+		fmt.Println(r.Added, r.Changed(), err)
+	}
+	// Output:
+	// 2 true <nil>
+	// 0 false <nil>
+}
