@@ -1,0 +1,314 @@
+package netpol_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/netpol"
+)
+
+// parse reads the spec of a policy in namespace prod.
+func parse(t testing.TB, name, spec string) *networkingv1.NetworkPolicy {
+	t.Helper()
+	np := &networkingv1.NetworkPolicy{}
+	require.NoError(t, yaml.UnmarshalStrict([]byte(spec), &np.Spec))
+	np.Namespace, np.Name = "prod", name
+	return np
+}
+
+func labels(s string) []policy.Tag {
+	var out []policy.Tag
+	for _, f := range strings.Fields(s) {
+		k, v, _ := strings.Cut(f, "=")
+		out = append(out, policy.Tag{Scope: k, Tag: v})
+	}
+	return out
+}
+
+// The pods of every case: prod/web, prod/db, dev/web, dev/client, a VM, and a host outside.
+var pods = []policy.Member{
+	pod("prod/web", "app=web tier=front", "10.0.1.1", "fd00:1::1"), pod("prod/db", "app=db tier=back", "10.0.1.2", "fd00:1::2"),
+	pod("dev/web", "app=web", "10.0.2.1", "fd00:2::1"), pod("dev/client", "app=client", "10.0.2.2", "fd00:2::2"),
+	{ID: "vm", Kind: "VM", Tags: labels("app=web"), IPs: []netip.Addr{netip.MustParseAddr("10.0.3.1")}},
+}
+
+var namespaces = map[string]string{"prod": "stage=production team=a", "dev": "stage=development"}
+
+func pod(id, tags string, ips ...string) policy.Member {
+	ns, _, _ := strings.Cut(id, "/")
+	m := policy.Member{ID: id, Kind: "Pod", Tags: labels(tags), Namespace: ns, NamespaceTags: labels(namespaces[ns])}
+	for _, s := range ips {
+		m.IPs = append(m.IPs, netip.MustParseAddr(s))
+	}
+	m.Ports = map[string]policy.NamedPort{"http": {TCP: 8080}, "dns": {UDP: 53}}
+	if id == "prod/db" || id == "dev/client" {
+		m.Ports = map[string]policy.NamedPort{"http": {TCP: 9090}}
+	}
+	return m
+}
+
+func engine(t testing.TB, policies ...*networkingv1.NetworkPolicy) *policy.Engine {
+	t.Helper()
+	e := policy.NewEngine(policy.Config{Default: policy.Allow})
+	for _, m := range pods {
+		require.NoError(t, e.SetMember(m))
+	}
+	for _, np := range policies {
+		install(t, e, np)
+	}
+	return e
+}
+
+func install(t testing.TB, e *policy.Engine, np *networkingv1.NetworkPolicy) {
+	t.Helper()
+	groups, sections, err := netpol.Compile(np, netpol.Config{})
+	require.NoError(t, err)
+	for _, g := range groups {
+		require.NoError(t, e.SetGroup(g))
+	}
+	for _, s := range sections {
+		require.NoError(t, e.SetSection(s))
+	}
+	require.Empty(t, e.Missing())
+}
+
+// packet reads "dev/client->prod/web:tcp/80", with an address for what is no pod, and
+// a 6 before the arrow for IPv6.
+func packet(t testing.TB, s string) policy.Packet {
+	t.Helper()
+	from, rest, _ := strings.Cut(s, "->")
+	to, service, _ := strings.Cut(rest, " ")
+	from, v6 := strings.CutSuffix(from, " 6")
+	end := func(name string) (string, netip.Addr) {
+		for _, m := range pods {
+			if m.ID == name {
+				if v6 {
+					return name, m.IPs[1]
+				}
+				return name, m.IPs[0]
+			}
+		}
+		return "", netip.MustParseAddr(name)
+	}
+	p := policy.Packet{SrcPortNo: 40000}
+	p.SrcPort, p.Src = end(from)
+	p.DstPort, p.Dst = end(to)
+	proto, port, _ := strings.Cut(service, "/")
+	var number policy.Protocol
+	require.NoError(t, number.UnmarshalText([]byte(proto)))
+	p.Proto = uint8(number)
+	if port != "" {
+		_, err := fmt.Sscan(port, &p.DstPortNo)
+		require.NoError(t, err)
+	}
+	return p
+}
+
+// Each clause of the API, as packets that pass and that do not.
+func TestClauses(t *testing.T) {
+	for _, c := range []struct {
+		name, spec  string
+		allow, deny []string
+	}{
+		{"no policy selects", `{podSelector: {matchLabels: {app: nothing}}}`, []string{"dev/client->prod/web tcp/80"}, nil},
+		{"empty podSelector, no rules: ingress is isolated", `{podSelector: {}}`,
+			[]string{"prod/web->dev/client tcp/80", "prod/web->10.9.9.9 udp/53", "dev/client->dev/web tcp/80", "prod/web->vm tcp/1"},
+			[]string{"dev/client->prod/web tcp/80", "dev/client 6->prod/web tcp/80", "prod/db->prod/web icmp", "10.9.9.9->prod/db udp/1", "vm->prod/db tcp/1"}},
+		{"empty list of rules", `{podSelector: {}, ingress: []}`, nil, []string{"dev/client->prod/web tcp/80"}},
+		{"one empty rule: anything", `{podSelector: {}, ingress: [{}]}`, []string{"dev/client->prod/web tcp/80", "10.9.9.9->prod/web icmp", "dev/client 6->prod/web 47"}, nil},
+		{"empty from and ports: anything", `{podSelector: {}, ingress: [{from: [], ports: []}]}`, []string{"vm->prod/web tcp/80"}, nil},
+		{"podSelector of the policy", `{podSelector: {matchLabels: {app: web}}}`, []string{"dev/client->prod/db tcp/80", "dev/client->dev/web tcp/80"}, []string{"dev/client->prod/web tcp/80"}},
+		{"policyTypes Egress alone", `{podSelector: {}, policyTypes: [Egress]}`, []string{"dev/client->prod/web tcp/80"}, []string{"prod/web->dev/client tcp/80", "prod/web->10.9.9.9 udp/53"}},
+		{"policyTypes default with egress rules", `{podSelector: {}, egress: [{}]}`, []string{"prod/web->10.9.9.9 udp/53"}, []string{"dev/client->prod/web tcp/80"}},
+		{"policyTypes default with empty egress", `{podSelector: {}, egress: []}`, []string{"prod/web->10.9.9.9 udp/53"}, []string{"dev/client->prod/web tcp/80"}},
+		{"policyTypes Ingress leaves egress rules alone", `{podSelector: {}, policyTypes: [Ingress], egress: [{ports: [{port: 1}]}]}`,
+			[]string{"prod/web->10.9.9.9 udp/53"}, []string{"dev/client->prod/web tcp/1"}},
+		{"policyTypes Egress leaves ingress rules alone", `{podSelector: {}, policyTypes: [Egress], ingress: [{ports: [{port: 1}]}]}`,
+			[]string{"dev/client->prod/web tcp/80"}, []string{"prod/web->10.9.9.9 tcp/1"}},
+		{"both types without rules", `{podSelector: {}, policyTypes: [Ingress, Egress]}`, nil, []string{"dev/client->prod/web tcp/1", "prod/web->10.9.9.9 tcp/1"}},
+
+		{"from podSelector: own namespace only", `{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]}`,
+			[]string{"prod/web->prod/db tcp/1", "prod/web 6->prod/db tcp/1"}, []string{"dev/web->prod/db tcp/1", "vm->prod/db tcp/1", "prod/db->prod/web tcp/1"}},
+		{"from empty podSelector: all of the namespace", `{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}`,
+			[]string{"prod/web->prod/db tcp/1", "prod/db->prod/web icmp"}, []string{"dev/web->prod/db tcp/1", "10.9.9.9->prod/db tcp/1", "vm->prod/db tcp/1"}},
+		{"from namespaceSelector", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {stage: development}}}]}]}`,
+			[]string{"dev/web->prod/db tcp/1", "dev/client->prod/db tcp/1"}, []string{"prod/web->prod/db tcp/1", "vm->prod/db tcp/1"}},
+		{"from empty namespaceSelector: all pods", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}`,
+			[]string{"dev/web->prod/db tcp/1", "prod/web->prod/db tcp/1"}, []string{"vm->prod/db tcp/1", "10.9.9.9->prod/db tcp/1"}},
+		{"from both in one peer: and", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {stage: development}}, podSelector: {matchLabels: {app: web}}}]}]}`,
+			[]string{"dev/web->prod/db tcp/1"}, []string{"dev/client->prod/db tcp/1", "prod/web->prod/db tcp/1"}},
+		{"from both in two peers: or", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {stage: development}}}, {podSelector: {matchLabels: {app: web}}}]}]}`,
+			[]string{"dev/web->prod/db tcp/1", "dev/client->prod/db tcp/1", "prod/web->prod/db tcp/1"}, []string{"prod/db->prod/web tcp/1", "vm->prod/db tcp/1"}},
+		{"selector that selects nobody allows nobody", `{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: nothing}}}]}]}`, nil, []string{"prod/web->prod/db tcp/1", "10.9.9.9->prod/db tcp/1"}},
+
+		{"In", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {}, podSelector: {matchExpressions: [{key: app, operator: In, values: [client, db]}]}}]}]}`,
+			[]string{"dev/client->prod/web tcp/1", "prod/db->prod/web tcp/1"}, []string{"dev/web->prod/web tcp/1"}},
+		{"NotIn holds without the label", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {}, podSelector: {matchExpressions: [{key: tier, operator: NotIn, values: [front]}]}}]}]}`,
+			[]string{"dev/client->prod/web tcp/1", "prod/db->prod/web tcp/1"}, []string{"prod/web->prod/db tcp/1"}},
+		{"Exists", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {}, podSelector: {matchExpressions: [{key: tier, operator: Exists}]}}]}]}`,
+			[]string{"prod/db->prod/web tcp/1"}, []string{"dev/web->prod/web tcp/1"}},
+		{"DoesNotExist", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: team, operator: DoesNotExist}]}}]}]}`,
+			[]string{"dev/web->prod/web tcp/1"}, []string{"prod/db->prod/web tcp/1", "vm->prod/web tcp/1"}},
+		{"all requirements hold", `{podSelector: {matchLabels: {app: web}, matchExpressions: [{key: tier, operator: In, values: [back]}]}}`, []string{"dev/client->prod/web tcp/1"}, nil},
+
+		{"ipBlock", `{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.2.0/24}}]}]}`, []string{"dev/web->prod/db tcp/1", "10.0.2.77->prod/db tcp/1"}, []string{"prod/web->prod/db tcp/1", "dev/web 6->prod/db tcp/1"}},
+		{"ipBlock except", `{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.2.0/25, 10.9.0.0/16]}}]}]}`,
+			[]string{"prod/web->prod/db tcp/1", "10.0.2.128->prod/db tcp/1"}, []string{"dev/web->prod/db tcp/1", "10.9.1.1->prod/db tcp/1", "prod/web 6->prod/db tcp/1"}},
+		{"ipBlock of IPv6", `{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: "fd00:2::/64", except: ["fd00:2::2/128"]}}]}]}`,
+			[]string{"dev/web 6->prod/db tcp/1"}, []string{"dev/client 6->prod/db tcp/1", "dev/web->prod/db tcp/1"}},
+		{"except does not bind another peer", `{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.2.0/24, except: [10.0.2.1/32]}}, {namespaceSelector: {}}]}]}`,
+			[]string{"dev/web->prod/db tcp/1"}, nil},
+
+		{"port", `{podSelector: {}, ingress: [{ports: [{port: 80}]}]}`, []string{"dev/web->prod/db tcp/80"}, []string{"dev/web->prod/db udp/80", "dev/web->prod/db tcp/81", "dev/web->prod/db icmp"}},
+		{"protocol", `{podSelector: {}, ingress: [{ports: [{port: 53, protocol: UDP}, {port: 7, protocol: SCTP}]}]}`,
+			[]string{"dev/web->prod/db udp/53", "dev/web->prod/db sctp/7"}, []string{"dev/web->prod/db tcp/53", "dev/web->prod/db sctp/53"}},
+		{"protocol without port", `{podSelector: {}, ingress: [{ports: [{protocol: SCTP}]}]}`, []string{"dev/web->prod/db sctp/9"}, []string{"dev/web->prod/db tcp/9"}},
+		{"port entry without anything is TCP", `{podSelector: {}, ingress: [{ports: [{}]}]}`, []string{"dev/web->prod/db tcp/9"}, []string{"dev/web->prod/db udp/9"}},
+		{"endPort", `{podSelector: {}, ingress: [{ports: [{port: 8000, endPort: 8009}]}]}`,
+			[]string{"dev/web->prod/db tcp/8000", "dev/web->prod/db tcp/8009"}, []string{"dev/web->prod/db tcp/7999", "dev/web->prod/db tcp/8010"}},
+		{"named port: each pod's own number", `{podSelector: {}, ingress: [{ports: [{port: http}]}]}`,
+			[]string{"dev/web->prod/db tcp/9090", "dev/web->prod/web tcp/8080"}, []string{"dev/web->prod/db tcp/8080", "dev/web->prod/web tcp/9090", "dev/web->prod/web udp/8080"}},
+		{"named port of a protocol that has none", `{podSelector: {}, ingress: [{ports: [{port: http, protocol: UDP}]}]}`, nil, []string{"dev/web->prod/web udp/8080", "dev/web->prod/web tcp/8080"}},
+		{"named port that only some pods have", `{podSelector: {}, ingress: [{ports: [{port: dns, protocol: UDP}]}]}`, []string{"dev/web->prod/web udp/53"}, []string{"dev/web->prod/db udp/53"}},
+		{"peers and ports: and", `{podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]}`, []string{"prod/web->prod/db tcp/80"}, []string{"prod/web->prod/db tcp/81", "dev/web->prod/db tcp/80"}},
+		{"rules: or", `{podSelector: {}, ingress: [{ports: [{port: 80}]}, {from: [{podSelector: {}}]}]}`, []string{"prod/web->prod/db tcp/81", "dev/web->prod/db tcp/80"}, []string{"dev/web->prod/db tcp/81"}},
+
+		{"to podSelector", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: db}}}]}]}`,
+			[]string{"prod/web->prod/db tcp/1", "prod/web 6->prod/db tcp/1"}, []string{"prod/web->dev/web tcp/1", "prod/web->vm tcp/1", "prod/web->10.9.9.9 tcp/1"}},
+		{"to namespaceSelector and port", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {stage: development}}}], ports: [{port: 53, protocol: UDP}]}]}`,
+			[]string{"prod/web->dev/web udp/53"}, []string{"prod/web->dev/web tcp/53", "prod/web->prod/db udp/53"}},
+		{"to ipBlock except", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]}]}`,
+			[]string{"prod/web->192.0.2.1 tcp/1"}, []string{"prod/web->10.9.9.9 tcp/1", "prod/web->dev/web tcp/1"}},
+		{"to a named port: each destination's own number", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}], ports: [{port: http}]}]}`,
+			[]string{"prod/web->prod/db tcp/9090", "prod/web->dev/web tcp/8080", "prod/web->dev/client tcp/9090"},
+			[]string{"prod/web->prod/db tcp/8080", "prod/web->dev/web tcp/9090", "prod/web->10.9.9.9 tcp/8080"}},
+		{"to anywhere by a named port", `{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}`, []string{"prod/web->dev/web tcp/8080"}, []string{"prod/web->dev/web tcp/9090", "prod/web->10.9.9.9 tcp/8080"}},
+		{"egress endPort", `{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 1, endPort: 65535, protocol: UDP}]}]}`, []string{"prod/web->10.9.9.9 udp/65535"}, []string{"prod/web->10.9.9.9 tcp/1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := engine(t, parse(t, "p", c.spec))
+			for _, list := range []struct {
+				packets []string
+				want    bool
+			}{{c.allow, true}, {c.deny, false}} {
+				for _, s := range list.packets {
+					k := packet(t, s)
+					d := e.Eval(k)
+					require.Equal(t, list.want, d.Allowed(), "%s: %s", s, d.Why)
+					require.Equal(t, d, compiled(e, k), s)
+				}
+			}
+		})
+	}
+}
+
+// compiled decides by a program for all ports.
+func compiled(e *policy.Engine, k policy.Packet) policy.Decision {
+	var all []string
+	for _, m := range pods {
+		all = append(all, m.ID)
+	}
+	return e.Program(all).Eval(k)
+}
+
+// What one policy allows, another does not take away; both ends must agree.
+func TestPoliciesAddUp(t *testing.T) {
+	deny := parse(t, "a-deny", `{podSelector: {}, policyTypes: [Ingress, Egress]}`)
+	in := parse(t, "z-in", `{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {}}], ports: [{port: 5432}]}]}`)
+	out := parse(t, "m-out", `{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: db}}}]}]}`)
+	allowed := func(e *policy.Engine) bool { return e.Eval(packet(t, "prod/web->prod/db tcp/5432")).Allowed() }
+	require.False(t, allowed(engine(t, deny)))
+	require.False(t, allowed(engine(t, deny, in)), "egress of web is still isolated")
+	require.False(t, allowed(engine(t, deny, out)), "ingress of db is still isolated")
+	for _, list := range [][]*networkingv1.NetworkPolicy{{deny, in, out}, {out, deny, in}, {in, out, deny}} {
+		require.True(t, allowed(engine(t, list...)))
+		require.False(t, engine(t, list...).Eval(packet(t, "prod/web->prod/db tcp/80")).Allowed())
+	}
+}
+
+// An administrator's drop goes before, an administrator's baseline after.
+func TestAdminRulesSideBySide(t *testing.T) {
+	e := engine(t, parse(t, "open", `{podSelector: {}, ingress: [{ports: [{port: 80}]}]}`))
+	require.NoError(t, e.SetGroup(policy.Group{ID: "db", Criteria: policy.TagEquals("app", "db")}))
+	require.NoError(t, e.SetGroup(policy.Group{ID: "vms", Criteria: policy.When(policy.Condition{Key: policy.KeyKind, Operator: policy.Equals, Values: []string{"VM"}})}))
+	require.True(t, e.Eval(packet(t, "dev/client->prod/db tcp/80")).Allowed())
+	require.NoError(t, e.SetSection(policy.Section{ID: "admin", Category: policy.Infrastructure, Rules: []policy.Rule{{ID: "no-db", Destinations: []string{"db"}, Action: policy.Drop}}}))
+	require.NoError(t, e.SetSection(policy.Section{ID: "base", Category: policy.Baseline, Rules: []policy.Rule{{ID: "no-vm", Destinations: []string{"vms"}, Action: policy.Drop}, {ID: "no-ssh", Action: policy.Drop,
+		Services: []policy.Service{{Protocol: policy.TCP, Ports: []policy.PortRange{policy.Port(22)}}}, Direction: policy.Ingress}}}))
+	d := e.Eval(packet(t, "dev/client->prod/db tcp/80"))
+	require.Equal(t, `OUT at port dev/client: DROP by rule "no-db" of section "admin"`, d.Why)
+	require.True(t, e.Eval(packet(t, "dev/client->prod/web tcp/80")).Allowed())
+	require.Equal(t, "prod.open-isolation", e.Eval(packet(t, "dev/client->prod/web tcp/22")).Ingress.Section)
+	require.Equal(t, "base", e.Eval(packet(t, "dev/client->dev/web tcp/22")).Ingress.Section)
+	require.Equal(t, "base", e.Eval(packet(t, "dev/client->vm tcp/1")).Egress.Section, "a port that is no pod's obeys as well")
+}
+
+// A manager that serves several clusters keeps their pods apart.
+func TestClusters(t *testing.T) {
+	e := policy.NewEngine(policy.Config{Default: policy.Allow})
+	for _, c := range []string{"c1", "c2"} {
+		for i, name := range []string{"web", "db"} {
+			m := policy.Member{ID: c + "/prod/" + name, Tags: labels("app=" + name), Namespace: c + "/prod", NamespaceTags: labels("cluster=" + c)}
+			m.IPs = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, c[1] - '0', byte(i + 1)})}
+			require.NoError(t, e.SetMember(m))
+		}
+	}
+	np := parse(t, "p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}`)
+	np.UID = "u-1"
+	tags := []policy.Tag{{Scope: "cluster", Tag: "c1"}}
+	groups, sections, err := netpol.Compile(np, netpol.Config{IDPrefix: "c1-", Tags: tags, ClusterTags: tags, Namespace: func(s string) string { return "c1/" + s }})
+	require.NoError(t, err)
+	for _, g := range groups {
+		require.NoError(t, e.SetGroup(g))
+		require.Equal(t, tags, g.Tags)
+		require.Equal(t, []string{"c1/prod/db", "c1/prod/web"}, e.Members(g.ID), g.ID)
+		require.True(t, strings.HasPrefix(g.ID, "c1-u-1-"), g.ID)
+	}
+	require.Equal(t, []string{"c1-u-1", "c1-u-1-isolation"}, []string{sections[0].ID, sections[1].ID})
+	require.Less(t, sections[0].Priority, sections[1].Priority)
+}
+
+func TestValidate(t *testing.T) {
+	for _, c := range []struct{ spec, want string }{
+		{`{podSelector: {matchExpressions: [{key: a, operator: In}]}}`, "spec.podSelector.matchExpressions[0].values"},
+		{`{podSelector: {matchExpressions: [{key: a, operator: Like, values: [x]}]}}`, "spec.podSelector.matchExpressions[0].operator"},
+		{`{podSelector: {matchLabels: {"a b": x}}}`, "spec.podSelector.matchLabels"},
+		{`{podSelector: {}, policyTypes: [Ingress, Both]}`, `spec.policyTypes[1]: Unsupported value: "Both"`},
+		{`{podSelector: {}, policyTypes: [Ingress, Egress, Egress]}`, "spec.policyTypes: Invalid value: 3"},
+		{`{podSelector: {}, ingress: [{}, {from: [{}]}]}`, "spec.ingress[1].from[0]: Required value"},
+		{`{podSelector: {}, ingress: [{from: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]}]}`, "spec.ingress[0].from[0]: Forbidden"},
+		{`{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0}}]}]}`, `spec.egress[0].to[0].ipBlock.cidr: Invalid value: "10.0.0.0"`},
+		{`{podSelector: {}, egress: [{to: [{ipBlock: {}}]}]}`, "spec.egress[0].to[0].ipBlock.cidr: Required value"},
+		{`{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.0.0.0/9, 10.0.0.0/8]}}]}]}`, "spec.egress[0].to[0].ipBlock.except[1]: Invalid value"},
+		{`{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: ["fd00::/64"]}}]}]}`, "spec.egress[0].to[0].ipBlock.except[0]: Invalid value"},
+		{`{podSelector: {}, ingress: [{ports: [{port: 0}]}]}`, "spec.ingress[0].ports[0].port: Invalid value: 0"},
+		{`{podSelector: {}, ingress: [{ports: [{port: 65536}]}]}`, "spec.ingress[0].ports[0].port: Invalid value: 65536"},
+		{`{podSelector: {}, ingress: [{ports: [{port: "Not a name"}]}]}`, "spec.ingress[0].ports[0].port: Invalid value"},
+		{`{podSelector: {}, ingress: [{ports: [{protocol: ICMP}]}]}`, "spec.ingress[0].ports[0].protocol: Unsupported value"},
+		{`{podSelector: {}, ingress: [{ports: [{endPort: 5}]}]}`, "spec.ingress[0].ports[0].port: Required value"},
+		{`{podSelector: {}, ingress: [{ports: [{port: http, endPort: 5}]}]}`, "spec.ingress[0].ports[0].endPort: Invalid value"},
+		{`{podSelector: {}, ingress: [{ports: [{port: 6, endPort: 5}]}]}`, "spec.ingress[0].ports[0].endPort: Invalid value: 5"},
+		{`{podSelector: {}, ingress: [{ports: [{port: 6, endPort: 70000}]}]}`, "spec.ingress[0].ports[0].endPort: Invalid value: 70000"},
+	} {
+		groups, sections, err := netpol.Compile(parse(t, "p", c.spec), netpol.Config{})
+		require.ErrorIs(t, err, policy.ErrInvalid, c.spec)
+		require.ErrorContains(t, err, c.want, c.spec)
+		require.ErrorContains(t, err, "netpol: policy prod/p: ", c.spec)
+		require.Nil(t, groups)
+		require.Nil(t, sections)
+	}
+	_, _, err := netpol.Compile(nil, netpol.Config{})
+	require.ErrorIs(t, err, policy.ErrInvalid)
+	_, _, err = netpol.Compile(parse(t, "p", `{podSelector: {}}`), netpol.Config{AllowPriority: 9, IsolationPriority: 9})
+	require.ErrorIs(t, err, policy.ErrInvalid)
+	_, _, err = netpol.Compile(parse(t, "", `{podSelector: {}, ingress: [{ports: [{port: 0}]}]}`), netpol.Config{})
+	require.ErrorContains(t, err, "metadata.name: Required value", "all faults are reported")
+	require.ErrorContains(t, err, "spec.ingress[0].ports[0].port")
+}

@@ -1,0 +1,235 @@
+package netpol_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/tierloom/tierloom/policy"
+)
+
+func pick[T any](rnd *rand.Rand, list ...T) T { return list[rnd.IntN(len(list))] }
+
+func randomSelector(rnd *rand.Rand) *metav1.LabelSelector {
+	s := &metav1.LabelSelector{}
+	if rnd.IntN(2) == 0 {
+		s.MatchLabels = map[string]string{pick(rnd, "app", "stage"): pick(rnd, "web", "db", "development")}
+	}
+	for range rnd.IntN(2) {
+		r := metav1.LabelSelectorRequirement{Key: pick(rnd, "app", "tier", "team", "stage"),
+			Operator: pick(rnd, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist)}
+		if r.Operator == metav1.LabelSelectorOpIn || r.Operator == metav1.LabelSelectorOpNotIn {
+			r.Values = []string{pick(rnd, "web", "front", "a"), pick(rnd, "db", "production", "client")}
+		}
+		s.MatchExpressions = append(s.MatchExpressions, r)
+	}
+	return s
+}
+
+func randomPeers(rnd *rand.Rand) []networkingv1.NetworkPolicyPeer {
+	var out []networkingv1.NetworkPolicyPeer
+	for range rnd.IntN(3) {
+		p := networkingv1.NetworkPolicyPeer{}
+		switch rnd.IntN(4) {
+		case 0:
+			p.PodSelector = randomSelector(rnd)
+		case 1:
+			p.NamespaceSelector = randomSelector(rnd)
+		case 2:
+			p.PodSelector, p.NamespaceSelector = randomSelector(rnd), randomSelector(rnd)
+		case 3:
+			p.IPBlock = &networkingv1.IPBlock{CIDR: pick(rnd, "0.0.0.0/0", "10.0.0.0/16", "10.0.1.0/24")}
+			if rnd.IntN(2) == 0 {
+				p.IPBlock.Except = []string{pick(rnd, "10.0.1.1/32", "10.0.1.2/31")}
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func randomPorts(rnd *rand.Rand) []networkingv1.NetworkPolicyPort {
+	var out []networkingv1.NetworkPolicyPort
+	for range rnd.IntN(3) {
+		p := networkingv1.NetworkPolicyPort{}
+		if rnd.IntN(3) > 0 {
+			proto := pick(rnd, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)
+			p.Protocol = &proto
+		}
+		switch rnd.IntN(4) {
+		case 0:
+			v := intstr.FromString(pick(rnd, "http", "dns"))
+			p.Port = &v
+		case 1, 2:
+			v := intstr.FromInt32(pick[int32](rnd, 53, 8080, 9000))
+			p.Port = &v
+			if rnd.IntN(2) == 0 {
+				end := v.IntVal + pick[int32](rnd, 0, 90)
+				p.EndPort = &end
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func randomPolicy(rnd *rand.Rand, i int) *networkingv1.NetworkPolicy {
+	np := &networkingv1.NetworkPolicy{}
+	np.Namespace, np.Name = pick(rnd, "prod", "dev"), fmt.Sprintf("p%d", i)
+	np.Spec.PodSelector = *randomSelector(rnd)
+	in, out := networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
+	np.Spec.PolicyTypes = pick(rnd, nil, []networkingv1.PolicyType{in}, []networkingv1.PolicyType{out}, []networkingv1.PolicyType{in, out})
+	for range rnd.IntN(3) {
+		np.Spec.Ingress = append(np.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: randomPeers(rnd), Ports: randomPorts(rnd)})
+	}
+	for range rnd.IntN(3) {
+		np.Spec.Egress = append(np.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: randomPeers(rnd), Ports: randomPorts(rnd)})
+	}
+	return np
+}
+
+// reference decides straight from the policies, as their documentation reads.
+func reference(t testing.TB, policies []*networkingv1.NetworkPolicy, k policy.Packet) bool {
+	return referenceEnd(t, policies, k, networkingv1.PolicyTypeEgress) && referenceEnd(t, policies, k, networkingv1.PolicyTypeIngress)
+}
+
+func referenceEnd(t testing.TB, policies []*networkingv1.NetworkPolicy, k policy.Packet, dir networkingv1.PolicyType) bool {
+	id, peer := k.SrcPort, k.Dst
+	if dir == networkingv1.PolicyTypeIngress {
+		id, peer = k.DstPort, k.Src
+	}
+	self := byID(id)
+	if self == nil {
+		return true
+	}
+	isolated := false
+	for _, np := range policies {
+		types := np.Spec.PolicyTypes
+		if types == nil {
+			types = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+			if len(np.Spec.Egress) > 0 {
+				types = append(types, networkingv1.PolicyTypeEgress)
+			}
+		}
+		if self.Namespace != np.Namespace || !slices.Contains(types, dir) || !selects(t, &np.Spec.PodSelector, self.Tags) {
+			continue
+		}
+		isolated = true
+		match := func(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) bool {
+			return (len(peers) == 0 || slices.ContainsFunc(peers, func(p networkingv1.NetworkPolicyPeer) bool { return isPeer(t, np.Namespace, p, peer) })) &&
+				(len(ports) == 0 || slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return isPort(p, k) }))
+		}
+		if dir == networkingv1.PolicyTypeIngress {
+			if slices.ContainsFunc(np.Spec.Ingress, func(r networkingv1.NetworkPolicyIngressRule) bool { return match(r.From, r.Ports) }) {
+				return true
+			}
+		} else if slices.ContainsFunc(np.Spec.Egress, func(r networkingv1.NetworkPolicyEgressRule) bool { return match(r.To, r.Ports) }) {
+			return true
+		}
+	}
+	return !isolated
+}
+
+func byID(id string) *policy.Member {
+	for i := range pods {
+		if pods[i].ID == id {
+			return &pods[i]
+		}
+	}
+	return nil
+}
+
+func byIP(a netip.Addr) *policy.Member {
+	for i := range pods {
+		if slices.Contains(pods[i].IPs, a) {
+			return &pods[i]
+		}
+	}
+	return nil
+}
+
+func selects(t testing.TB, s *metav1.LabelSelector, tags []policy.Tag) bool {
+	sel, err := metav1.LabelSelectorAsSelector(s)
+	require.NoError(t, err)
+	set := k8slabels.Set{}
+	for _, tag := range tags {
+		set[tag.Scope] = tag.Tag
+	}
+	return sel.Matches(set)
+}
+
+func isPeer(t testing.TB, ns string, p networkingv1.NetworkPolicyPeer, a netip.Addr) bool {
+	if p.IPBlock != nil {
+		in := func(s string) bool { return netip.MustParsePrefix(s).Contains(a) }
+		return in(p.IPBlock.CIDR) && !slices.ContainsFunc(p.IPBlock.Except, in)
+	}
+	m := byIP(a)
+	if m == nil || m.Namespace == "" {
+		return false
+	}
+	if p.NamespaceSelector == nil && m.Namespace != ns || p.NamespaceSelector != nil && !selects(t, p.NamespaceSelector, m.NamespaceTags) {
+		return false
+	}
+	return p.PodSelector == nil || selects(t, p.PodSelector, m.Tags)
+}
+
+func isPort(p networkingv1.NetworkPolicyPort, k policy.Packet) bool {
+	proto := map[corev1.Protocol]uint8{corev1.ProtocolTCP: 6, corev1.ProtocolUDP: 17, corev1.ProtocolSCTP: 132}
+	want := uint8(6)
+	if p.Protocol != nil {
+		want = proto[*p.Protocol]
+	}
+	switch {
+	case k.Proto != want:
+		return false
+	case p.Port == nil:
+		return true
+	case p.Port.Type == intstr.String:
+		m := byIP(k.Dst)
+		return m != nil && m.Ports[p.Port.StrVal].Number(policy.Protocol(k.Proto)) == k.DstPortNo && k.DstPortNo != 0
+	case p.EndPort != nil:
+		return int32(k.DstPortNo) >= p.Port.IntVal && int32(k.DstPortNo) <= *p.EndPort
+	}
+	return int32(k.DstPortNo) == p.Port.IntVal
+}
+
+func TestNetworkPolicyProperty(t *testing.T) {
+	counts := map[bool]int{}
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 5))
+		var policies []*networkingv1.NetworkPolicy
+		for i := range 1 + rnd.IntN(4) {
+			policies = append(policies, randomPolicy(rnd, i))
+		}
+		e := engine(t, policies...)
+		for range 100 {
+			from, to := rnd.IntN(len(pods)+1), rnd.IntN(len(pods)+1)
+			if from == to {
+				continue
+			}
+			end := func(i int) (string, netip.Addr) {
+				if i == len(pods) {
+					return "", netip.MustParseAddr("10.0.9.9")
+				}
+				return pods[i].ID, pods[i].IPs[0]
+			}
+			k := policy.Packet{Proto: pick[uint8](rnd, 6, 6, 17, 132, 1), DstPortNo: pick[uint16](rnd, 53, 80, 8080, 8100, 9000, 9090)}
+			k.SrcPort, k.Src = end(from)
+			k.DstPort, k.Dst = end(to)
+			want, got := reference(t, policies, k), e.Eval(k)
+			counts[want]++
+			require.Equal(t, want, got.Allowed(), "seed %d packet %+v: %s\npolicies %+v", seed, k, got.Why, policies)
+		}
+	}
+	t.Log(counts)
+	require.Greater(t, min(counts[true], counts[false]), 3000)
+}
