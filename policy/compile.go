@@ -54,7 +54,7 @@ func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
 		base.ID = s.ID + "/" + r.ID + "/in"
 		own, peers = peers, own
 	}
-	in := c.e.scopeLocked(s, r)
+	in, everywhere := c.e.scopeLocked(s, r)
 	var shared []part
 	if d == Egress {
 		shared = c.e.egressPartsLocked(r.Services, peers)
@@ -81,7 +81,9 @@ func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
 			x.ID += "/" + k
 		}
 		x.Local, x.Services = v.Local, cloneServices(v.Services)
-		if len(ports[k]) < len(c.local) {
+		// Every port is said only of a rule that applies everywhere: the program
+		// may be asked about ports that were not known when it was made.
+		if !everywhere || len(ports[k]) < len(c.local) {
 			x.AppliedTo = ports[k]
 		}
 		switch {
@@ -97,18 +99,19 @@ func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
 	}
 }
 
-// scopeLocked returns a test of what a rule applies to.
-func (e *Engine) scopeLocked(s *Section, r *Rule) func(*member) bool {
+// scopeLocked returns a test of what a rule applies to, and whether that is
+// every port.
+func (e *Engine) scopeLocked(s *Section, r *Rule) (in func(*member) bool, everywhere bool) {
 	scope := r.AppliedTo
 	if len(scope) == 0 {
 		scope = s.AppliedTo
 	}
 	if anyOf(scope) {
-		return func(*member) bool { return true }
+		return func(*member) bool { return true }, true
 	}
 	return func(m *member) bool {
 		return slices.ContainsFunc(scope, func(id string) bool { g := e.groups[id]; return g != nil && g.members[m] })
-	}
+	}, false
 }
 
 // ingressParts is what services mean at the port that is the destination.

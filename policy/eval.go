@@ -69,7 +69,8 @@ func (e *Engine) verdictLocked(m *member, p Packet, d Direction, from int) Verdi
 	for _, s := range e.sortedLocked() {
 		for i := range s.Rules {
 			r := &s.Rules[i]
-			if s.Category.Rank() < from || r.Direction != InOut && r.Direction != d || !e.scopeLocked(s, r)(m) {
+			in, _ := e.scopeLocked(s, r)
+			if s.Category.Rank() < from || r.Direction != InOut && r.Direction != d || !in(m) {
 				continue
 			}
 			src, dst := e.resolveLocked(r.Sources, r.SourcesExcluded), e.resolveLocked(r.Destinations, r.DestinationsExcluded)

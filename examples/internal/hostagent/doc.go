@@ -1,0 +1,14 @@
+// Package hostagent makes a host's Open vSwitch do what the manager's span
+// for the host says: it classifies, checks, routes and tunnels the packets of
+// the ports plugged into it.
+//
+// The agent holds no state of its own. The span is mirrored from the manager;
+// which VIFs are plugged in is read from OVSDB and reported; keys of ports
+// (their conntrack zones) lie in the bridge's external_ids, so that a
+// restarted agent gives each port the zone it had and changes nothing. Until
+// the first span has arrived the agent touches no flow: what is in the switch
+// goes on forwarding and enforcing. The same holds while the manager is away.
+//
+// After each change that the switch has taken, the agent acknowledges the
+// revision of the span; the manager then calls the ports realized.
+package hostagent

@@ -1,0 +1,102 @@
+package hostagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tierloom/tierloom/examples/internal/ccp"
+	"github.com/tierloom/tierloom/overlay/overlayovs"
+	"github.com/tierloom/tierloom/ovs"
+	"github.com/tierloom/tierloom/policy/policyovs"
+	"github.com/tierloom/tierloom/reconcile/intent"
+	"github.com/tierloom/tierloom/topology"
+	"github.com/tierloom/tierloom/topology/topologyovs"
+)
+
+// cookieOwner marks every flow of the agent.
+const cookieOwner = 0x74
+
+// owner is the agent's share of the bridge. It uses no groups.
+var owner = ovs.Owner{Cookie: ovs.MakeCookie(cookieOwner, 0, 0), Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 0}
+
+// Features in cookies: which stage compiler a flow comes from.
+const (
+	featureOverlay = iota + 1
+	featureTopology
+	featurePolicy
+)
+
+// apply makes the switch, and the outside of an edge, do what the span says.
+func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[string]uint32) error {
+	span, err := ccp.Span(s.cfg.Host, s.cfg.Role, objs)
+	if err != nil {
+		return err
+	}
+	var here []topology.SpanPort
+	for _, p := range span.Ports {
+		if _, ok := ifaces[p.Iface]; ok && p.VNI != 0 {
+			here = append(here, p)
+		}
+	}
+	keys, stale, err := s.keys(ctx, here)
+	if err != nil {
+		return err
+	}
+	flows, err := s.flows(span, here, objs, keys, ifaces)
+	if err != nil {
+		return err
+	}
+	report, err := s.bridge.Sync(ctx, flows, nil)
+	if err != nil {
+		return err
+	}
+	if report.Changed() {
+		s.log.Info("flows written", "added", report.Added, "modified", report.Modified, "deleted", report.Deleted, "all", len(flows))
+	}
+	s.prime(span)
+	if err := s.forget(ctx, stale); err != nil {
+		return err
+	}
+	if s.cfg.Outside != nil {
+		return s.cfg.Outside.Apply(ctx, span, objs)
+	}
+	return nil
+}
+
+// flows compiles the whole pipeline of the bridge.
+func (s *session) flows(span topology.Span, here []topology.SpanPort, objs []intent.Object, keys, ifaces map[string]uint32) ([]ovs.Flow, error) {
+	lo, lt, lp := overlayovs.DefaultLayout(), topologyovs.DefaultLayout(), policyovs.DefaultLayout()
+	lo.Owner, lt.Owner, lp.Owner = cookieOwner, cookieOwner, cookieOwner
+	lo.Feature, lt.Feature, lp.Feature = featureOverlay, featureTopology, featurePolicy
+
+	tunnel := overlayovs.Input{Tunnel: s.tunnel}
+	if s.downlink != 0 {
+		for _, e := range span.Edges {
+			tunnel.Downlink = &overlayovs.Downlink{OFPort: s.downlink, TransitVNI: e.TransitVNI}
+		}
+	}
+	var guarded []policyovs.Port
+	for _, p := range here {
+		tunnel.Ports = append(tunnel.Ports, overlayovs.Port{
+			ID: p.ID, Key: keys[p.ID], OFPort: ifaces[p.Iface], VLAN: p.Attachment.VLAN, VNI: p.VNI,
+		})
+		mac, err := ovs.ParseMAC(p.MAC)
+		if err != nil {
+			return nil, fmt.Errorf("port %q: %w", p.ID, err)
+		}
+		guarded = append(guarded, policyovs.Port{ID: p.ID, Key: keys[p.ID], MAC: mac, IPs: p.IPs})
+	}
+	in, err := topologyovs.InputOf(span, keys)
+	if err != nil {
+		return nil, err
+	}
+	program, err := ccp.Program(objs)
+	if err != nil {
+		return nil, err
+	}
+	a, errA := overlayovs.Flows(tunnel, lo)
+	b, errB := topologyovs.Flows(in, lt)
+	c, errC := policyovs.Flows(program, guarded, lp)
+	return append(append(a, b...), c...), errors.Join(errA, errB, errC)
+}

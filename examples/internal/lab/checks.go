@@ -1,0 +1,67 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// runChecks runs every group in order; a later group builds on the state that
+// the earlier ones leave. An error is a fault that makes going on pointless.
+func (l *Lab) runChecks(ctx context.Context) error {
+	for _, g := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"namespaces have networks", l.checkNamespaces},
+		{"every pod reaches every pod", l.checkReachability},
+		{"frames on the wire", l.checkWire},
+		{"gateways and broadcasts", l.checkL2},
+		{"services", l.checkServices},
+		{"network policies", l.checkPolicies},
+		{"labels move pods into a rule", l.checkLabels},
+		{"enforcement outside the node", l.checkEnforcement},
+		{"forged packets", l.checkSpoofguard},
+		{"north-south", l.checkNorthSouth},
+		{"every process killed", l.checkRestarts},
+		{"bad input", l.checkBadInput},
+		{"nothing left of what is deleted", l.checkCleanup},
+	} {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := l.timed(ctx, g.name, g.run); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			l.check(Check{Group: g.name, Name: "could be carried out", Expected: "no error", Seen: err.Error()})
+		}
+	}
+	return l.draw(ctx)
+}
+
+// equal records a check that two values print the same.
+func (l *Lab) equal(group, name string, expected, seen any) bool {
+	e, s := fmt.Sprint(expected), fmt.Sprint(seen)
+	l.check(Check{Group: group, Name: name, Expected: e, Seen: s, OK: e == s})
+	return e == s
+}
+
+// within records a check that a condition comes true in time, and how long it took.
+func (l *Lab) within(ctx context.Context, group, name string, most time.Duration, done func() (bool, string)) bool {
+	began := time.Now()
+	err := l.wait(ctx, most, name, done)
+	c := Check{Group: group, Name: name, Expected: fmt.Sprintf("within %v", most), Took: time.Since(began), OK: err == nil}
+	c.Seen = fmt.Sprintf("after %v", c.Took.Round(time.Millisecond))
+	if err != nil {
+		c.Seen = err.Error()
+	}
+	l.check(c)
+	return err == nil
+}
+
+// holds records a check of a yes-or-no question with what was seen.
+func (l *Lab) holds(group, name, expected string, ok bool, seenFormat string, args ...any) bool {
+	l.check(Check{Group: group, Name: name, Expected: expected, Seen: fmt.Sprintf(seenFormat, args...), OK: ok})
+	return ok
+}

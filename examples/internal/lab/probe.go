@@ -1,0 +1,146 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tierloom/tierloom/ovs/ovstest"
+)
+
+// probeTimeout is how long a probe waits before it counts as dropped. What is
+// allowed answers in milliseconds.
+const probeTimeout = 700 * time.Millisecond
+
+// A reply is what a workload said: who it is and how it saw the prober.
+type reply struct {
+	name string
+	peer netip.AddrPort
+	// from is the address the answer came from.
+	from netip.AddrPort
+}
+
+func parseReply(line string) (reply, error) {
+	f := strings.Fields(line)
+	if len(f) < 2 {
+		return reply{}, fmt.Errorf("strange answer %q", line)
+	}
+	peer, err := netip.ParseAddrPort(f[1])
+	return reply{name: f[0], peer: netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())}, err
+}
+
+// dial opens a connection from inside a machine.
+func (l *Lab) dial(ctx context.Context, machine, network, addr string) (net.Conn, error) {
+	var c net.Conn
+	err := ovstest.InNS(l.ns(machine), func() error {
+		var err error
+		d := net.Dialer{Timeout: probeTimeout}
+		c, err = d.DialContext(ctx, network, addr)
+		return err
+	})
+	return c, err
+}
+
+// probe sends one line by TCP or UDP from inside a machine and returns the answer.
+func (l *Lab) probe(ctx context.Context, machine, network string, to netip.AddrPort) (reply, error) {
+	c, err := l.dial(ctx, machine, network, to.String())
+	if err != nil {
+		return reply{}, err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(probeTimeout))
+	if _, err := fmt.Fprintln(c, "who"); err != nil {
+		return reply{}, err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return reply{}, err
+	}
+	r, err := parseReply(line)
+	r.from, _ = netip.ParseAddrPort(c.RemoteAddr().String())
+	return r, err
+}
+
+// ping sends one ICMP echo request and waits for its reply.
+func (l *Lab) ping(machine string, to netip.Addr, seq uint16, wait time.Duration) error {
+	c, err := l.icmp(machine)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	id := uint16(os.Getpid())
+	if err := sendEcho(c, to, id, seq); err != nil {
+		return err
+	}
+	return awaitEcho(c, to, id, seq, time.Now().Add(wait))
+}
+
+// icmp opens a raw ICMP socket inside a machine.
+func (l *Lab) icmp(machine string) (net.PacketConn, error) {
+	var c net.PacketConn
+	err := ovstest.InNS(l.ns(machine), func() error {
+		var err error
+		c, err = net.ListenPacket("ip4:icmp", "0.0.0.0")
+		return err
+	})
+	return c, err
+}
+
+// ICMP types (RFC 792).
+const (
+	icmpEchoReply   = 0
+	icmpEchoRequest = 8
+)
+
+func sendEcho(c net.PacketConn, to netip.Addr, id, seq uint16) error {
+	_, err := c.WriteTo(echoMessage(id, seq), &net.IPAddr{IP: to.AsSlice()})
+	return err
+}
+
+// echoMessage returns an ICMP echo request with 16 bytes of data.
+func echoMessage(id, seq uint16) []byte {
+	m := make([]byte, 24)
+	m[0] = icmpEchoRequest
+	binary.BigEndian.PutUint16(m[4:], id)
+	binary.BigEndian.PutUint16(m[6:], seq)
+	copy(m[8:], "tierloom lab ...")
+	binary.BigEndian.PutUint16(m[2:], checksum(m))
+	return m
+}
+
+// awaitEcho reads until the reply with id and seq comes from addr.
+func awaitEcho(c net.PacketConn, from netip.Addr, id, seq uint16, deadline time.Time) error {
+	_ = c.SetReadDeadline(deadline)
+	buf := make([]byte, 1500)
+	for {
+		n, peer, err := c.ReadFrom(buf)
+		if err != nil {
+			return fmt.Errorf("ping %s: no answer: %w", from, err)
+		}
+		if n >= 8 && buf[0] == icmpEchoReply && peer.String() == from.String() &&
+			binary.BigEndian.Uint16(buf[4:]) == id && binary.BigEndian.Uint16(buf[6:]) == seq {
+			return nil
+		}
+	}
+}
+
+// checksum is the Internet checksum (RFC 1071).
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for ; len(b) > 1; b = b[2:] {
+		sum += uint32(b[0])<<8 | uint32(b[1])
+	}
+	if len(b) == 1 {
+		sum += uint32(b[0]) << 8
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}

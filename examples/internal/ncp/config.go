@@ -1,0 +1,64 @@
+package ncp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/tierloom/tierloom/examples/internal/api"
+	"github.com/tierloom/tierloom/examples/internal/cluster"
+	"github.com/tierloom/tierloom/examples/internal/model"
+)
+
+// Config is what a [Controller] works with.
+type Config struct {
+	// Cluster names this cluster among those that share the manager.
+	Cluster string
+	// SubnetPrefix is the prefix length of a namespace's subnet. Zero means 24.
+	SubnetPrefix int
+	// MTU of pod interfaces in bytes. Zero means 1450: an underlay of 1500
+	// less 50 for GENEVE over IPv4.
+	MTU int
+	// Scopes are the names of tags. The zero value means [model.DefaultScopes].
+	Scopes model.Scopes
+	// Collect is how often leases without an owner are looked for besides
+	// after each change that may leave one. Zero means 30 seconds.
+	Collect time.Duration
+
+	Source   cluster.Source
+	Reporter cluster.Reporter
+	Manager  *api.Client
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+func (c *Config) setDefaults() error {
+	if c.SubnetPrefix == 0 {
+		c.SubnetPrefix = 24
+	}
+	if c.MTU == 0 {
+		c.MTU = 1450
+	}
+	if c.Scopes == (model.Scopes{}) {
+		c.Scopes = model.DefaultScopes()
+	}
+	if c.Collect == 0 {
+		c.Collect = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	var errs []error
+	if c.Cluster == "" || strings.ContainsAny(c.Cluster, "/ ") {
+		errs = append(errs, fmt.Errorf("cluster %q: want a name without / or space", c.Cluster))
+	}
+	if c.SubnetPrefix < 8 || c.SubnetPrefix > 30 {
+		errs = append(errs, fmt.Errorf("subnet_prefix %d: want 8 to 30", c.SubnetPrefix))
+	}
+	if c.MTU < 576 || c.MTU > 9000 {
+		errs = append(errs, fmt.Errorf("mtu %d: want 576 to 9000", c.MTU))
+	}
+	return errors.Join(errs...)
+}
