@@ -33,7 +33,7 @@ type gateway struct {
 }
 
 type segment struct {
-	id, name, gateway string
+	id, name string
 	subnets           []netip.Prefix
 	vni               uint32
 	pods              []*pod

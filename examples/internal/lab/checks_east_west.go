@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/examples/internal/model"
 	"github.com/tierloom/tierloom/overlay"
 	"github.com/tierloom/tierloom/reconcile/intent"
@@ -459,9 +458,4 @@ func firstOf(s []string) string {
 		return ""
 	}
 	return s[0]
-}
-
-// podStatus reads the annotations that NCP wrote for a pod.
-func (l *Lab) podStatus(namespace, name string) (cluster.Status, error) {
-	return l.readStatus(cluster.Ref{Kind: cluster.KindPod, Namespace: namespace, Name: name})
 }

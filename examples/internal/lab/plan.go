@@ -16,7 +16,6 @@ var (
 	poolLB     = netip.MustParsePrefix("203.0.113.16/28") // LoadBalancer addresses
 	blockNAT   = netip.MustParsePrefix("10.4.0.0/16")
 	blockRoute = netip.MustParsePrefix("10.8.0.0/16") // for namespaces without SNAT
-	serviceNet = "10.96.0.0/16"
 )
 
 // A machine is a namespace of the fabric with an address on the management network.

@@ -23,7 +23,6 @@ import (
 type allocator struct {
 	registry *ipam.Registry
 	intents  intent.Store
-	macs     netip.Prefix
 
 	mu sync.Mutex
 	// open holds the spaces in use; a space is opened again when its
@@ -35,7 +34,6 @@ type allocator struct {
 type space struct {
 	config  string // what it was opened with
 	acquire func(ctx context.Context, a api.Allocation) (string, error)
-	release func(ctx context.Context, owner string) error
 }
 
 // lowestVNI leaves the ids below it to administrators, who give them to

@@ -150,11 +150,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
-	wg.Go(func() {
-		if err := s.vs.Watch(ctx, a.wake); err != nil {
-			cancel(err)
-		}
-	})
+	wg.Go(func() { cancel(s.vs.Watch(ctx, a.wake)) })
 	wg.Go(func() {
 		select {
 		case <-ctx.Done():
