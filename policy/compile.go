@@ -44,6 +44,10 @@ func (v part) suffix() string {
 
 // rule adds what one rule means for the local ports in one direction.
 func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
+	in, everywhere := c.e.scopeLocked(s, r)
+	if !slices.ContainsFunc(c.local, in) {
+		return // the common case: the rule is about ports of other hosts
+	}
 	own, peers := c.e.resolveLocked(r.Sources, r.SourcesExcluded), c.e.resolveLocked(r.Destinations, r.DestinationsExcluded)
 	base := ProgramRule{
 		ID: s.ID + "/" + r.ID + "/out", Section: s.ID, Rule: r.ID, Name: cmp.Or(r.DisplayName, s.DisplayName),
@@ -54,7 +58,6 @@ func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
 		base.ID = s.ID + "/" + r.ID + "/in"
 		own, peers = peers, own
 	}
-	in, everywhere := c.e.scopeLocked(s, r)
 	var shared []part
 	if d == Egress {
 		shared = c.e.egressPartsLocked(r.Services, peers)
@@ -81,9 +84,9 @@ func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
 			x.ID += "/" + k
 		}
 		x.Local, x.Services = v.Local, cloneServices(v.Services)
-		// Every port is said only of a rule that applies everywhere: the program
-		// may be asked about ports that were not known when it was made.
-		if !everywhere || len(ports[k]) < len(c.local) {
+		// Every port is said only of a rule that is about no port in particular:
+		// the program may be asked about ports that were not known when it was made.
+		if !everywhere || !own.any || k != "" {
 			x.AppliedTo = ports[k]
 		}
 		switch {
@@ -109,9 +112,13 @@ func (e *Engine) scopeLocked(s *Section, r *Rule) (in func(*member) bool, everyw
 	if anyOf(scope) {
 		return func(*member) bool { return true }, true
 	}
-	return func(m *member) bool {
-		return slices.ContainsFunc(scope, func(id string) bool { g := e.groups[id]; return g != nil && g.members[m] })
-	}, false
+	var groups []*group
+	for _, id := range scope {
+		if g := e.groups[id]; g != nil {
+			groups = append(groups, g)
+		}
+	}
+	return func(m *member) bool { return slices.ContainsFunc(groups, func(g *group) bool { return m.groups[g] }) }, false
 }
 
 // ingressParts is what services mean at the port that is the destination.

@@ -31,7 +31,8 @@ type ProgramRule struct {
 	Order     Order     `json:"order"`
 	Direction Direction `json:"direction"` // Ingress or Egress
 	Action    Action    `json:"action"`
-	// AppliedTo are the ports it is tried at, sorted; nil is every port.
+	// AppliedTo are the ports it is tried at, sorted; nil is every port: a rule
+	// without scope that is about no port in particular.
 	AppliedTo []string `json:"scope,omitempty"`
 	// Local limits it to some of the ports' own addresses (nil: any): the source
 	// of what leaves, the destination of what arrives.

@@ -112,6 +112,51 @@ func TestPeersDoNotMoveOthers(t *testing.T) {
 	require.Empty(t, d.FlowDelete)
 }
 
+// A clause of one peer that is all of another needs no flow, and gets none.
+func TestPeersShareMatches(t *testing.T) {
+	tcp := []policy.Service{{Protocol: policy.TCP, Ports: []policy.PortRange{policy.Port(80), policy.Port(90), policy.Port(100)}}}
+	rule := func(id string, peers []netip.Prefix, services []policy.Service, position int) policy.ProgramRule {
+		return policy.ProgramRule{ID: id, Section: "s", Rule: id, Direction: policy.Egress, Action: policy.Allow, Order: policy.Order{Rule: 1, Position: position},
+			Peers: &policy.AddressSet{Prefixes: peers}, Services: services}
+	}
+	some := []netip.Prefix{pfx("10.0.0.1/32"), pfx("10.0.0.3/32"), pfx("10.0.0.5/32")}
+	p := &policy.Program{Rules: []policy.ProgramRule{rule("a", some, tcp, 0), rule("b", some[:1], nil, 1), rule("c", some[:2], tcp, 2)}}
+	flows, err := policyovs.Flows(p, []policyovs.Port{{ID: "x", Key: 1, MAC: mac(1)}}, policyovs.DefaultLayout())
+	require.NoError(t, err)
+	checkFlows(t, flows)
+	m := newMachine(flows)
+	for _, c := range []struct {
+		dst  string
+		port uint16
+		want uint8
+	}{{"10.0.0.1/32", 80, 40}, {"10.0.0.1/32", 81, 40}, {"10.0.0.3/32", 80, 40}, {"10.0.0.3/32", 81, 0}, {"10.0.0.5/32", 100, 40}, {"10.0.0.7/32", 80, 0}} {
+		got, err := m.run(newPacket(ovs.Reg(0, 1), ovs.EthType(0x0800), ovs.IPDst(pfx(c.dst)), ovs.IPProto(6), ovs.TCPDst(c.port)), 30, isNew)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got.table, "%+v", c)
+	}
+}
+
+// What was passed on at the port a packet left is tried at the port it reaches.
+func TestPassIsOfOneEnd(t *testing.T) {
+	rule := func(id string, d policy.Direction, a policy.Action, peer string) policy.ProgramRule {
+		return policy.ProgramRule{ID: id, Section: "s", Rule: id, Direction: d, Action: a, Order: policy.Order{Category: policy.Emergency},
+			Peers: &policy.AddressSet{Prefixes: []netip.Prefix{pfx(peer)}}}
+	}
+	p := &policy.Program{Default: policy.Allow, Rules: []policy.ProgramRule{
+		rule("a-pass", policy.Egress, policy.Pass, "10.0.0.2/32"), rule("b-drop", policy.Ingress, policy.Drop, "10.0.0.1/32")}}
+	l := policyovs.DefaultLayout()
+	flows, err := policyovs.Flows(p, []policyovs.Port{{ID: "x", Key: 1, MAC: mac(1)}, {ID: "y", Key: 2, MAC: mac(2)}}, l)
+	require.NoError(t, err)
+	m := newMachine(flows)
+	k := newPacket(ovs.Reg(0, 1), ovs.Reg(1, 2), ovs.EthType(0x0800), ovs.IPSrc(pfx("10.0.0.1/32")), ovs.IPDst(pfx("10.0.0.2/32")))
+	got, err := m.run(k, l.EgressCT, isNew)
+	require.NoError(t, err)
+	require.Equal(t, l.L2, got.table)
+	got, err = m.run(k, l.IngressCT, isNew)
+	require.NoError(t, err)
+	require.Zero(t, got.table, "%s", dump(got.path))
+}
+
 func TestUnknownPortsReachNothing(t *testing.T) {
 	e, ports := shop(t)
 	l := policyovs.DefaultLayout()

@@ -205,6 +205,9 @@ func (w World) Engine(rnd *rand.Rand) (*policy.Engine, error) {
 			if err := step(); err != nil {
 				return nil, err
 			}
+			if rnd.IntN(4) == 0 {
+				e.Program(w.Local) // what it remembers must not outlive changes
+			}
 		}
 	}
 	return e, nil
