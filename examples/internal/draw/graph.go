@@ -34,9 +34,9 @@ type gateway struct {
 
 type segment struct {
 	id, name string
-	subnets           []netip.Prefix
-	vni               uint32
-	pods              []*pod
+	subnets  []netip.Prefix
+	vni      uint32
+	pods     []*pod
 }
 
 type pod struct {
