@@ -290,15 +290,17 @@ func (n NAT) String() string {
 		return "nat"
 	}
 	s := ""
+	addr := func(a netip.Addr) string {
+		if n.PortMin != 0 && a.Is6() {
+			return "[" + a.String() + "]"
+		}
+		return a.String()
+	}
 	if n.Min.IsValid() {
-		s = n.Min.String()
+		s = "=" + addr(n.Min)
 		if n.Max.IsValid() {
-			s += "-" + n.Max.String()
+			s += "-" + addr(n.Max)
 		}
-		if n.PortMin != 0 && n.Min.Is6() {
-			s = "[" + s + "]"
-		}
-		s = "=" + s
 	}
 	if n.PortMin != 0 {
 		s += fmt.Sprintf(":%d", n.PortMin)

@@ -140,6 +140,11 @@ func (m Match) Validate() error {
 			met = ok && got.IsExact() && got.Uint() == uint64(ether)
 			names = []string{fmt.Sprintf("%s=%#x", FieldEthType, ether)}
 		}
+		if c.Field == FieldVLANPCP {
+			got, _ := m.Field(FieldVLANVID)
+			met = got.Uint()&vlanPresent != 0
+			names = []string{"vlan_vid with a tag"}
+		}
 		if !met {
 			return fmt.Errorf("%w: %s needs %s", ErrInvalid, c.Field, strings.Join(names, " or "))
 		}

@@ -264,32 +264,23 @@ func parseNAT(s string) (*NAT, error) {
 	return n, nil
 }
 
-// parseRange reads "10.0.0.1-10.0.0.9:80-90" and "[fd00::1]:80".
+// parseRange reads "10.0.0.1-10.0.0.9:80-90" and "[fd00::1]-[fd00::9]:80".
 func (n *NAT) parseRange(s string) error {
-	addrs, ports := s, ""
-	if rest, ok := strings.CutPrefix(s, "["); ok {
-		addrs, ports, ok = strings.Cut(rest, "]")
-		if !ok || ports != "" && ports[0] != ':' {
-			return fmt.Errorf("%q is not a range", s)
-		}
-		ports = strings.TrimPrefix(ports, ":")
-	} else if strings.Count(s, ":") == 1 {
-		addrs, ports, _ = strings.Cut(s, ":")
+	rest, err := cutAddr(s, &n.Min)
+	if err != nil {
+		return err
 	}
-	if addrs != "" {
-		low, high, ranged := strings.Cut(addrs, "-")
-		var err error
-		if n.Min, err = parseAddr(low); err != nil {
+	if high, ok := strings.CutPrefix(rest, "-"); ok {
+		if rest, err = cutAddr(high, &n.Max); err != nil {
 			return err
 		}
-		if ranged {
-			if n.Max, err = parseAddr(high); err != nil {
-				return err
-			}
-		}
 	}
-	if ports == "" {
+	if rest == "" {
 		return nil
+	}
+	ports, ok := strings.CutPrefix(rest, ":")
+	if !ok {
+		return fmt.Errorf("%q after an address", rest)
 	}
 	low, high, ranged := strings.Cut(ports, "-")
 	if err := parseUint(low, &n.PortMin); err != nil {
@@ -301,12 +292,29 @@ func (n *NAT) parseRange(s string) error {
 	return nil
 }
 
-func parseAddr(s string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(s)
-	if err == nil && a.Zone() != "" {
-		err = fmt.Errorf("%q has a zone", s)
+// cutAddr reads the address that s begins with; with ports behind it, an IPv6
+// address is in brackets.
+func cutAddr(s string, to *netip.Addr) (rest string, err error) {
+	text := s
+	if inside, ok := strings.CutPrefix(s, "["); ok {
+		if text, rest, ok = strings.Cut(inside, "]"); !ok {
+			return "", fmt.Errorf("%q is not closed", s)
+		}
+	} else {
+		end := strings.IndexAny(s, "-")
+		if dot := strings.IndexByte(s, '.'); dot >= 0 && strings.Count(s, ":") <= 1 {
+			end = strings.IndexAny(s, "-:")
+		}
+		if end >= 0 {
+			text, rest = s[:end], s[end:]
+		}
 	}
-	return a.Unmap(), err
+	a, err := netip.ParseAddr(text)
+	if err == nil && a.Zone() != "" {
+		err = fmt.Errorf("%q has a zone", text)
+	}
+	*to = a.Unmap()
+	return rest, err
 }
 
 func parseLearn(s string) (Action, error) {

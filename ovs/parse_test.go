@@ -25,7 +25,7 @@ var flowTexts = []string{
 	"table=40,priority=6,metadata=0xff00/0xff00 actions=set_field:0x1001->tun_id,set_field:192.0.2.7->tun_dst,dec_ttl,output:NXM_NX_REG1[0..15]",
 	"table=80,priority=6,reg1=0x7 actions=push_vlan:0x8100,set_field:4196->vlan_vid,load:0x0->NXM_OF_IN_PORT[],output:1",
 	"table=81,priority=6,eth_type=0x800 actions=ct(commit,force,table=82,nat(src=10.0.0.1-10.0.0.9:80-90,persistent,hash))",
-	"table=81,priority=7,eth_type=0x86dd actions=ct(commit,nat(dst=[fd00::1-fd00::2]:80,random))",
+	"table=81,priority=7,eth_type=0x86dd actions=ct(commit,nat(dst=[fd00::1]-[fd00::2]:80,random))",
 	"table=81,priority=8,eth_type=0x86dd actions=ct(nat)",
 	"table=82,priority=6 actions=group:5,CONTROLLER:128,set_field:0x50/0xf0->reg3",
 	"table=83,priority=6,eth_type=0x800,nw_proto=17 actions=learn(table=84,idle_timeout=60,priority=90,delete_learned,cookie=0x4d,eth_type=0x800,nw_proto=17,NXM_OF_IP_SRC[],NXM_OF_UDP_DST[],load:0x9->NXM_NX_REG3[],load:0x1->NXM_NX_REG4[3],load:NXM_NX_REG1[0..15]->NXM_NX_REG2[16..31])",

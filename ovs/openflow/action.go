@@ -142,7 +142,12 @@ func appendAction(b []byte, a ovs.Action) ([]byte, error) {
 	case ovs.CTAction:
 		return appendCT(nx(nxCT), a.CTOptions)
 	case ovs.LearnAction:
-		return appendLearn(nx(nxLearn), a.LearnSpec), nil
+		return appendLearn(nx(nxLearn), a.LearnSpec)
+	case ovs.UnknownAction:
+		if len(a.Wire) < 8 || len(a.Wire)%8 != 0 || int(be.Uint16([]byte(a.Wire[2:4]))) != len(a.Wire) {
+			return b, fmt.Errorf("openflow: %s: its length is not the one it says", a)
+		}
+		return append(b, a.Wire...), nil
 	}
 	return b, fmt.Errorf("openflow: action %v cannot stand here", a)
 }
@@ -178,6 +183,7 @@ func appendCT(b []byte, o ovs.CTOptions) ([]byte, error) {
 func appendNAT(b []byte, n ovs.NAT) []byte {
 	start := len(b)
 	b = be.AppendUint16(be.AppendUint32(append(be.AppendUint16(b, actExperimenter), 0, 0), nicira), nxNAT)
+	n = n.Normal()
 	var flags, present uint16
 	for _, f := range []struct {
 		on  bool
@@ -195,7 +201,7 @@ func appendNAT(b []byte, n ovs.NAT) []byte {
 	if n.Min.IsValid() {
 		present |= lowest
 		tail = append(tail, n.Min.AsSlice()...)
-		if n.Max.IsValid() && n.Max != n.Min {
+		if n.Max.IsValid() {
 			present |= highest
 			tail = append(tail, n.Max.AsSlice()...)
 		}
@@ -203,7 +209,7 @@ func appendNAT(b []byte, n ovs.NAT) []byte {
 	if n.PortMin != 0 {
 		present |= natPortMin
 		tail = be.AppendUint16(tail, n.PortMin)
-		if n.PortMax > n.PortMin {
+		if n.PortMax != 0 {
 			present |= natPortMax
 			tail = be.AppendUint16(tail, n.PortMax)
 		}
@@ -214,7 +220,7 @@ func appendNAT(b []byte, n ovs.NAT) []byte {
 	return b
 }
 
-func appendLearn(b []byte, l ovs.LearnSpec) []byte {
+func appendLearn(b []byte, l ovs.LearnSpec) ([]byte, error) {
 	b = be.AppendUint16(be.AppendUint16(be.AppendUint16(b, l.IdleTimeout), l.HardTimeout), l.Priority)
 	b = be.AppendUint64(b, l.Cookie)
 	var flags uint16
@@ -225,26 +231,39 @@ func appendLearn(b []byte, l ovs.LearnSpec) []byte {
 	field := func(b []byte, s ovs.Subfield) []byte {
 		return be.AppendUint16(oxmHeader(b, s.Field, false), uint16(s.Offset))
 	}
-	immediate := func(b []byte, kind uint16, m ovs.FieldMatch) []byte {
-		n := m.Field.Bytes()
-		b = be.AppendUint16(b, kind|learnImmediate|uint16(m.Field.Bits()))
-		if n%2 == 1 {
-			b = append(b, 0)
+	constant := func(b []byte, kind uint16, m ovs.FieldMatch) ([]byte, error) {
+		s, ok := m.Run()
+		if !ok || s.Size > 64 && !m.IsExact() {
+			return b, fmt.Errorf("openflow: learn: the mask of %s is not one run of at most 64 bits", m)
 		}
-		return field(append(b, m.Value[:n]...), m.Field.Whole())
+		b = be.AppendUint16(b, kind|learnImmediate|uint16(s.Size))
+		n := (s.Size + 15) / 16 * 2
+		var v [18]byte
+		if m.IsExact() {
+			copy(v[n-m.Field.Bytes():], m.Value[:m.Field.Bytes()])
+		} else {
+			be.PutUint64(v[8:], m.RunValue(s))
+			copy(v[:], v[16-n:16])
+		}
+		return field(append(b, v[:n]...), s), nil
 	}
+	var err error
 	for _, m := range l.Match {
-		b = immediate(b, learnMatch, m)
+		if b, err = constant(b, learnMatch, m); err != nil {
+			return b, err
+		}
 	}
 	for _, f := range l.Copy {
 		s := f.Whole()
 		b = field(field(be.AppendUint16(b, learnMatch|uint16(s.Size)), s), s)
 	}
 	for _, m := range l.Load {
-		b = immediate(b, learnLoad, m)
+		if b, err = constant(b, learnLoad, m); err != nil {
+			return b, err
+		}
 	}
 	for _, c := range l.LoadFrom {
 		b = field(field(be.AppendUint16(b, learnLoad|uint16(c.Src.Size)), c.Src), c.Dst)
 	}
-	return b
+	return b, nil
 }

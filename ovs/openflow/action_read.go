@@ -1,6 +1,7 @@
 package openflow
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/tierloom/tierloom/ovs"
@@ -51,16 +52,30 @@ func readActions(b []byte, depth int) ([]ovs.Action, error) {
 		if r.bad || n < 8 {
 			return nil, malformed("action of length %d", n)
 		}
-		a, err := readAction(typ, &body, depth)
-		if err == nil && body.bad {
-			err = malformed("action of type %d is cut short", typ)
-		}
+		a, err := readKnown(typ, body, depth)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, a)
 	}
 	return list, nil
+}
+
+// errUnknown says that package ovs cannot say an action. It is then kept as it is.
+var errUnknown = errors.New("unknown action")
+
+// readKnown reads an action, whose body has the length that its header says.
+func readKnown(typ uint16, body reader, depth int) (ovs.Action, error) {
+	whole := body.b
+	a, err := readAction(typ, &body, depth)
+	switch {
+	case errors.Is(err, errUnknown):
+		wire := be.AppendUint16(be.AppendUint16(nil, typ), uint16(len(whole)+4))
+		return ovs.UnknownAction{Wire: string(append(wire, whole...))}, nil
+	case err == nil && body.bad:
+		return nil, malformed("action of type %d is cut short", typ)
+	}
+	return a, err
 }
 
 func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
@@ -72,8 +87,8 @@ func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
 		}
 		return ovs.Output(port), nil
 	case actPushVLAN:
-		if t := r.u16(); t != etherVLAN {
-			return nil, malformed("push_vlan of type %#x", t)
+		if r.u16() != etherVLAN {
+			return nil, errUnknown
 		}
 		return ovs.PushVLAN(), nil
 	case actPopVLAN:
@@ -85,7 +100,7 @@ func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
 	case actSetField:
 		m, known := readOXM(r)
 		if !known {
-			return nil, malformed("set_field of an unknown field")
+			return nil, errUnknown
 		}
 		return ovs.SetField(m), nil
 	case actCopyField:
@@ -94,16 +109,16 @@ func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
 		src, ok1 := readField(r)
 		dst, ok2 := readField(r)
 		if !ok1 || !ok2 {
-			return nil, malformed("copy_field of an unknown field")
+			return nil, errUnknown
 		}
 		return ovs.Move(ovs.Subfield{Field: src, Offset: from, Size: bits}, ovs.Subfield{Field: dst, Offset: to, Size: bits}), nil
 	case actExperimenter:
-		if vendor := r.u32(); vendor != nicira {
-			return nil, malformed("action of experimenter %#x", vendor)
+		if r.u32() != nicira {
+			return nil, errUnknown
 		}
 		return readNicira(r.u16(), r, depth)
 	}
-	return nil, malformed("action of type %d", typ)
+	return nil, errUnknown
 }
 
 // readField reads a bare OXM header.
@@ -125,7 +140,7 @@ func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
 		src, ok1 := readField(r)
 		dst, ok2 := readField(r)
 		if !ok1 || !ok2 {
-			return nil, malformed("move of an unknown field")
+			return nil, errUnknown
 		}
 		return ovs.Move(ovs.Subfield{Field: src, Offset: from, Size: bits}, ovs.Subfield{Field: dst, Offset: to, Size: bits}), nil
 	case nxRegLoad:
@@ -134,7 +149,7 @@ func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
 		r.skip(6)
 		m, known := readOXM(r)
 		if !known {
-			return nil, malformed("load of an unknown field")
+			return nil, errUnknown
 		}
 		return ovs.SetField(m), nil
 	case nxResubmitTable:
@@ -144,7 +159,7 @@ func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
 		v := r.u16()
 		f, ok := readField(r)
 		if !ok {
-			return nil, malformed("output to an unknown field")
+			return nil, errUnknown
 		}
 		return ovs.OutputField(readRange(v, f)), nil
 	case nxConjunction:
@@ -157,7 +172,7 @@ func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
 	case nxLearn:
 		return readLearn(r)
 	}
-	return nil, malformed("Nicira action of type %d", sub)
+	return nil, errUnknown
 }
 
 // readRegLoad reads a load of up to 64 bits into part of a field.
@@ -165,7 +180,7 @@ func readRegLoad(r *reader) (ovs.Action, error) {
 	v := r.u16()
 	f, ok := readField(r)
 	if !ok {
-		return nil, malformed("load of an unknown field")
+		return nil, errUnknown
 	}
 	s, value := readRange(v, f), r.u64()
 	if s.Offset+s.Size > f.Bits() || f.Bits() > 64 {
@@ -189,7 +204,7 @@ func readCT(r *reader, depth int) (ovs.Action, error) {
 	} else {
 		f, ok := readField(&zone)
 		if !ok {
-			return nil, malformed("ct zone in an unknown field")
+			return nil, errUnknown
 		}
 		s := readRange(v, f)
 		o.ZoneField = &s
@@ -212,7 +227,7 @@ func readCT(r *reader, depth int) (ovs.Action, error) {
 			o.NAT = nat
 			continue
 		}
-		a, err := readAction(typ, &body, depth+1)
+		a, err := readKnown(typ, body, depth+1)
 		if err != nil {
 			return nil, err
 		}
@@ -272,42 +287,68 @@ func readLearn(r *reader) (ovs.Action, error) {
 	return ovs.Learn(l), nil
 }
 
+// readLearnSpec reads one part of a learn action (ovs-actions(7)).
 func readLearnSpec(l *ovs.LearnSpec, h uint16, r *reader) error {
-	bits := int(h & learnBits)
 	var value []byte
-	var src ovs.Field
+	var src ovs.Subfield
+	size, srcKnown := int(h&learnBits), true
 	if h&learnImmediate != 0 {
-		value = r.take((bits + 15) / 16 * 2)
+		value = r.take((size + 15) / 16 * 2)
 	} else {
-		f, ok := readField(r)
-		r.skip(2)
-		if !ok {
-			return malformed("learn from an unknown field")
-		}
-		src = f
+		src, srcKnown = readLearnField(r, size)
 	}
-	dst, ok := readField(r)
-	r.skip(2)
-	if !ok || r.bad {
-		return malformed("learn of an unknown field")
+	kind := h &^ (learnBits | learnImmediate)
+	if kind != learnMatch && kind != learnLoad {
+		return errUnknown
 	}
-	load := h&^(learnBits|learnImmediate) == learnLoad
-	if value != nil {
-		if bits != dst.Bits() || len(value) < dst.Bytes() {
-			return malformed("learn of %d bits of %s", bits, dst)
-		}
-		m := ovs.NewFieldMatch(dst, value[len(value)-dst.Bytes():], nil)
-		if load {
+	dst, dstKnown := readLearnField(r, size)
+	switch {
+	case r.bad:
+		return malformed("learn is cut short")
+	case !srcKnown || !dstKnown:
+		return errUnknown
+	case value != nil:
+		m, ok := immediate(value, dst)
+		switch {
+		case !ok:
+			return errUnknown
+		case kind == learnLoad:
 			l.Load = append(l.Load, m)
-		} else {
+		case !m.IsExact():
+			return errUnknown
+		default:
 			l.Match = append(l.Match, m)
 		}
-		return nil
-	}
-	if load {
-		l.LoadFrom = append(l.LoadFrom, ovs.LearnLoad{Src: src.Whole(), Dst: dst.Whole()})
-	} else {
-		l.Copy = append(l.Copy, dst)
+	case kind == learnLoad:
+		l.LoadFrom = append(l.LoadFrom, ovs.LearnLoad{Src: src, Dst: dst})
+	case src != dst || dst != dst.Field.Whole():
+		return errUnknown
+	default:
+		l.Copy = append(l.Copy, dst.Field)
 	}
 	return nil
+}
+
+// readLearnField reads a field and the offset of the bits in it.
+func readLearnField(r *reader, size int) (ovs.Subfield, bool) {
+	f, ok := readField(r)
+	s := ovs.Subfield{Field: f, Offset: int(r.u16()), Size: size}
+	return s, ok && size > 0 && s.Offset+size <= f.Bits()
+}
+
+// immediate returns the constraint that a field has value, padded on the left,
+// in its bits s.
+func immediate(value []byte, s ovs.Subfield) (ovs.FieldMatch, bool) {
+	if n := s.Field.Bytes(); s == s.Field.Whole() {
+		return ovs.NewFieldMatch(s.Field, value[len(value)-n:], nil), true
+	}
+	if s.Size > 64 {
+		return ovs.FieldMatch{}, false
+	}
+	var v uint64
+	for _, x := range value {
+		v = v<<8 | uint64(x)
+	}
+	a, ok := ovs.Load(v, s).(ovs.SetFieldAction)
+	return a.FieldMatch, ok
 }

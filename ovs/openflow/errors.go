@@ -24,6 +24,9 @@ func (e *Error) Error() string {
 	if int(e.Type) < len(errorTypes) {
 		name = errorTypes[e.Type]
 	}
+	if s, ok := errorCodes[[2]uint16{e.Type, e.Code}]; ok {
+		name += ", " + s
+	}
 	return fmt.Sprintf("openflow: switch refused %s: %s (type %d, code %d)", e.About, name, e.Type, e.Code)
 }
 
@@ -32,6 +35,17 @@ var errorTypes = []string{
 	"hello failed", "bad request", "bad action", "bad instruction", "bad match", "flow mod failed", "group mod failed",
 	"port mod failed", "table mod failed", "queue op failed", "switch config failed", "role request failed",
 	"meter mod failed", "table features failed", "bad property", "async config failed", "flow monitor failed", "bundle failed",
+}
+
+// errorCodes are names of the codes that flows and groups meet.
+var errorCodes = map[[2]uint16]string{
+	{2, 0}: "unknown type", {2, 1}: "length", {2, 2}: "unknown experimenter", {2, 4}: "no such port", {2, 5}: "bad argument",
+	{2, 7}: "too many", {2, 9}: "no such group", {2, 10}: "inconsistent with the match", {2, 12}: "bad tag", {2, 13}: "field cannot be set",
+	{2, 14}: "bad length of a field", {2, 15}: "bad value of a field",
+	{3, 2}: "no such table", {4, 6}: "unknown field", {4, 7}: "bad value", {4, 8}: "bad mask", {4, 9}: "prerequisite is missing", {4, 10}: "field given twice",
+	{5, 1}: "table full", {5, 2}: "no such table", {5, 3}: "overlaps", {5, 4}: "no permission",
+	{6, 0}: "group exists", {6, 1}: "invalid group", {6, 3}: "out of groups", {6, 7}: "loop", {6, 8}: "no such group", {6, 10}: "bad type", {6, 12}: "bad bucket",
+	{17, 4}: "bundle closed", {17, 13}: "a message failed", {17, 14}: "timeout",
 }
 
 func malformed(format string, args ...any) error {

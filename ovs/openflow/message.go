@@ -8,7 +8,7 @@ import (
 )
 
 // appendFlowMod appends a flow-mod (section 7.3.4.2).
-func appendFlowMod(b []byte, xid uint32, command uint8, f ovs.Flow) ([]byte, error) {
+func appendFlowMod(b []byte, xid uint32, command uint8, f *ovs.Flow) ([]byte, error) {
 	start := len(b)
 	b = begin(b, typeFlowMod, xid)
 	b = be.AppendUint64(be.AppendUint64(b, f.Cookie), 0)
@@ -30,7 +30,7 @@ func appendFlowMod(b []byte, xid uint32, command uint8, f ovs.Flow) ([]byte, err
 }
 
 // appendGroupMod appends a group-mod (section 7.3.4.3).
-func appendGroupMod(b []byte, xid uint32, command uint16, g ovs.Group) ([]byte, error) {
+func appendGroupMod(b []byte, xid uint32, command uint16, g *ovs.Group) ([]byte, error) {
 	start := len(b)
 	b = be.AppendUint16(begin(b, typeGroupMod, xid), command)
 	b = be.AppendUint32(append(b, byte(g.Type), 0), g.ID)
@@ -40,7 +40,7 @@ func appendGroupMod(b []byte, xid uint32, command uint16, g ovs.Group) ([]byte, 
 		from := len(b)
 		for _, k := range g.Buckets {
 			var err error
-			if b, err = appendBucket(b, g.Type, k); err != nil {
+			if b, err = appendBucket(b, g.Type, &k); err != nil {
 				return b, err
 			}
 		}
@@ -56,7 +56,7 @@ func appendGroupMod(b []byte, xid uint32, command uint16, g ovs.Group) ([]byte, 
 	return end(b, start), nil
 }
 
-func appendBucket(b []byte, t ovs.GroupType, k ovs.Bucket) ([]byte, error) {
+func appendBucket(b []byte, t ovs.GroupType, k *ovs.Bucket) ([]byte, error) {
 	start := len(b)
 	b = be.AppendUint32(append(b, 0, 0, 0, 0), k.ID)
 	b, err := appendActions(b, k.Actions)
@@ -75,7 +75,7 @@ func appendBucket(b []byte, t ovs.GroupType, k ovs.Bucket) ([]byte, error) {
 }
 
 // appendSelection appends Netronome's property for how a group selects.
-func appendSelection(b []byte, g ovs.Group) []byte {
+func appendSelection(b []byte, g *ovs.Group) []byte {
 	if g.Selection == "" {
 		return b
 	}
@@ -174,7 +174,7 @@ func readCounters(r *reader, s *FlowStat) error {
 		}
 		switch field {
 		case oxsDuration:
-			s.Duration = time.Duration(v.u32())*time.Second + time.Duration(v.u32())
+			s.Duration = v.duration()
 		case oxsPackets:
 			s.Packets = v.u64()
 		case oxsBytes:
@@ -187,11 +187,11 @@ func readCounters(r *reader, s *FlowStat) error {
 	return nil
 }
 
-// appendGroupRequest asks for all groups (section 7.3.5.8).
-func appendGroupRequest(b []byte, xid uint32) []byte {
+// appendGroupRequest asks for all groups (sections 7.3.5.8 and 7.3.5.9).
+func appendGroupRequest(b []byte, xid uint32, what uint16) []byte {
 	start := len(b)
-	b = zeros(be.AppendUint16(begin(b, typeMultipartRequest, xid), multipartGroupDesc), 6)
-	return end(zeros(be.AppendUint32(b, 0xfffffffc), 4), start)
+	b = zeros(be.AppendUint16(begin(b, typeMultipartRequest, xid), what), 6)
+	return end(zeros(be.AppendUint32(b, allGroups), 4), start)
 }
 
 // readGroups reads the body of a group description reply.
@@ -282,12 +282,12 @@ func readSelection(r *reader, g *ovs.Group) error {
 		g.Selection = string(method)
 		v.skip(8)
 		for len(v.b) >= 4 {
-			f, ok := readField(&v)
-			if !ok {
-				return malformed("group %d selects by an unknown field", g.ID)
+			class, num, n := v.u16(), v.u8()>>1, int(v.u8())
+			v.skip(n) // the mask
+			// A field that package ovs has no name for can only be another program's.
+			if f, ok := ovs.FieldByOXM(class, num); ok {
+				g.Fields = append(g.Fields, f)
 			}
-			v.skip(f.Bytes())
-			g.Fields = append(g.Fields, f)
 		}
 		if v.bad {
 			return malformed("selection of group %d is cut short", g.ID)

@@ -12,6 +12,8 @@ const (
 	typeEchoRequest      = 2
 	typeEchoReply        = 3
 	typeExperimenter     = 4
+	typeFeaturesRequest  = 5
+	typeFeaturesReply    = 6
 	typePacketOut        = 13
 	typeFlowMod          = 14
 	typeGroupMod         = 15
@@ -25,17 +27,18 @@ const (
 
 // Multipart types (section 7.3.5).
 const (
-	multipartFlowDesc  = 1
-	multipartGroupDesc = 7
-	multipartPortDesc  = 13
-	multipartMore      = 1 // flag: more replies follow
+	multipartFlowDesc   = 1
+	multipartPortStats  = 4
+	multipartGroupStats = 6
+	multipartGroupDesc  = 7
+	multipartPortDesc   = 13
+	multipartMore       = 1 // flag: more replies follow
 )
 
 // Bundle control types and flags (section 7.3.9).
 const (
 	bundleOpen    = 0
 	bundleCommit  = 4
-	bundleDiscard = 6
 	bundleAtomic  = 1
 	bundleOrdered = 2
 )
@@ -53,6 +56,7 @@ const (
 	noBuffer  = 0xffffffff
 	anyPort   = 0xffffffff
 	anyGroup  = 0xffffffff
+	allGroups = 0xfffffffc
 	allBucket = 0xffffffff
 	allTables = 0xff
 	headerLen = 8
@@ -93,6 +97,9 @@ func zeros(b []byte, n int) []byte {
 	return b
 }
 
+// nothing is what a short read past the end gets; nobody writes to it.
+var nothing [16]byte
+
 // A reader takes values off a message. After a read past the end, bad is set
 // and every further value is zero.
 type reader struct {
@@ -104,7 +111,11 @@ func (r *reader) take(n int) []byte {
 	if n < 0 || n > len(r.b) {
 		r.bad = true
 		r.b = nil
-		return make([]byte, max(0, min(n, maxLen)))
+		n = max(0, min(n, maxLen))
+		if n <= len(nothing) {
+			return nothing[:n]
+		}
+		return make([]byte, n)
 	}
 	v := r.b[:n:n]
 	r.b = r.b[n:]
@@ -119,5 +130,9 @@ func (r *reader) skip(n int)  { r.take(n) }
 
 // sub returns a reader of the next n bytes.
 func (r *reader) sub(n int) reader {
+	if n < 0 || n > len(r.b) {
+		r.bad, r.b = true, nil
+		return reader{bad: true}
+	}
 	return reader{b: r.take(n), bad: r.bad}
 }
