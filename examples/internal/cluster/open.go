@@ -1,6 +1,9 @@
 package cluster
 
-import "log/slog"
+import (
+	"errors"
+	"log/slog"
+)
 
 // Options say where a process takes its objects from.
 type Options struct {
@@ -22,5 +25,8 @@ type SourceReporter interface {
 
 // Open returns the source that the options name.
 func Open(o Options) (SourceReporter, error) {
+	if o.Kubeconfig != "" {
+		return nil, errors.New("kubeconfig: objects from an API server are not supported yet; use manifests and status")
+	}
 	return NewFolder(FolderConfig{Manifests: o.Manifests, Status: o.Status, Writer: o.Writer, Log: o.Log}), nil
 }

@@ -131,7 +131,7 @@ const (
 	plugs  = `{"resource_type":"HostAttachments","id":"h1","iface_ids":["vnic-n1"]}`
 
 	namespaceA = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"
-	podA       = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: a, labels: {app: web}}\nspec: {nodeName: n1, containers: [{name: c}]}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\n"
+	podA       = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: a, labels: {app: web, ncp/project: b}}\nspec: {nodeName: n1, containers: [{name: c}]}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\n"
 )
 
 // acknowledge says for the host that its span is realized.
@@ -154,6 +154,9 @@ func TestPodFromManifestToAnnotationAndAway(t *testing.T) {
 		return err == nil && len(objs) == 2 // the vNIC and the pod behind it
 	}, "span")
 	require.Empty(t, w.status("Pod", "a", "p").Annotations[cluster.AnnotationCIF], "closed until realized")
+	for _, o := range w.objects(model.KindSegmentPort) {
+		require.False(t, model.HasTag(o.Tags, "ncp/project", "b"), "a label cannot pass for a tag of ours")
+	}
 	w.eventually(func() bool {
 		w.acknowledge()
 		return w.status("Pod", "a", "p").Annotations[cluster.AnnotationCIF] != ""

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -129,12 +130,19 @@ func (c *Controller) podTags(p *corev1.Pod) []intent.Tag {
 		{Scope: c.cfg.Scopes.Pod, Tag: p.Name},
 		{Scope: c.cfg.Scopes.Owner, Tag: c.owner("pod", string(p.UID))},
 	}
-	return append(tags, labelTags(p.Labels)...)
+	return append(tags, c.labelTags(p.Labels)...)
 }
 
-func labelTags(labels map[string]string) []intent.Tag {
+// labelTags turns labels into tags. A label under our own prefix is left out:
+// it could make an object pass for another's.
+func (c *Controller) labelTags(labels map[string]string) []intent.Tag {
+	prefix, _, _ := strings.Cut(c.cfg.Scopes.Cluster, "/")
 	var tags []intent.Tag
 	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if strings.HasPrefix(k, prefix+"/") {
+			c.log.Warn("label is reserved and makes no tag", "label", k)
+			continue
+		}
 		tags = append(tags, intent.Tag{Scope: k, Tag: labels[k]})
 	}
 	return tags
