@@ -130,7 +130,8 @@ func (l *Lab) buildOutside(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := ovstest.Exec(ctx, l.ns("rtr"), "sysctl", "-qw", "net.ipv4.ip_forward=1"); err != nil {
+	forward := func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) }
+	if err := ovstest.InNS(l.ns("rtr"), forward); err != nil {
 		return err
 	}
 	for _, dst := range []netip.Prefix{poolSNAT, poolLB, blockNAT, blockRoute} {
