@@ -17,6 +17,9 @@
 // others own on the same bridge is neither read nor touched. After a restart,
 // the first Sync reads what is there: nothing is sent when nothing changed.
 //
+// [ParseFlow] and [ParseGroup] read what String writes and much of what
+// ovs-ofctl does; a [Pipeline] gives tables names.
+//
 // The wire is elsewhere: a [Switch] is an *openflow.Conn, or an in-memory
 // bridge in tests.
 //

@@ -12,11 +12,17 @@
 // comment names a section, it is of that document. Nicira's are those of
 // Open vSwitch's nicira-ext.h.
 //
+// Only OpenFlow 1.5 is spoken, which Open vSwitch offers by default since 2.17;
+// a bridge whose protocols lack it is refused at the handshake.
+//
 // Concurrency: all methods of a Conn may be called at once; requests are
 // matched to answers by transaction id, and several are in flight. One
-// goroutine reads; it ends with the connection, and Close waits for it.
+// goroutine reads and one writes; they end with the connection, and Close
+// waits for them. A request whose context ends is given up; the connection
+// goes on.
 //
 // Errors: [*Error] is what the switch answered, with the flow or group that it
-// was about; [ErrClosed] says that the connection is gone; [ErrMalformed]
-// that the peer sent what cannot be read, after which the connection is closed.
+// was about; [ErrClosed] says that the connection is gone, also because of
+// [ErrSilent]; [ErrMalformed] that the peer sent what cannot be read: where it
+// is the frame of a message, the connection is closed.
 package openflow

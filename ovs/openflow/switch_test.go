@@ -3,6 +3,7 @@ package openflow_test
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ func everyGroup() []ovs.Group {
 	}
 	return []ovs.Group{
 		{ID: 5, Type: ovs.Select, Selection: "dp_hash", Buckets: []ovs.Bucket{{ID: 1, Weight: 100, Actions: dnat("10.4.0.5")}, {ID: 2, Weight: 100, Actions: dnat("10.4.0.6")}}},
-		{ID: 6, Type: ovs.Select, Selection: "hash", Fields: []ovs.Field{ovs.FieldIPv4Src}, Buckets: []ovs.Bucket{{ID: 3, Weight: 50, Actions: dnat("fd00::5")}}},
+		{ID: 6, Type: ovs.Select, Selection: "hash", Fields: []ovs.Field{ovs.FieldIPv4Src, ovs.FieldIPProto}, Buckets: []ovs.Bucket{{ID: 3, Weight: 50, Actions: dnat("fd00::5")}}},
 		{ID: 7, Type: ovs.All, Buckets: []ovs.Bucket{{ID: 1, Actions: []ovs.Action{ovs.Output(1)}}}},
 		{ID: 8, Type: ovs.Select},
 	}
@@ -190,4 +191,129 @@ func TestContextEndsARequest(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = c.Flows(t.Context(), 0, 0)
 	require.NoError(t, err, "the connection goes on")
+}
+
+func TestPortsCountersAndPacketOut(t *testing.T) {
+	in, c := dial(t)
+	one, two := in.AddPort("br0", "p1", "type=internal"), in.AddPort("br0", "p2", "type=internal")
+	f, err := c.Features(t.Context())
+	require.NoError(t, err)
+	require.NotZero(t, f.DatapathID)
+	require.Equal(t, uint8(254), f.Tables)
+
+	ports, err := c.PortDesc(t.Context())
+	require.NoError(t, err)
+	names := map[string]uint32{}
+	for _, p := range ports {
+		names[p.Name] = p.Number
+		require.NotEqual(t, ovs.MAC{}, p.MAC)
+	}
+	require.Equal(t, map[string]uint32{"br0": ovs.PortLocal, "p1": one, "p2": two}, names)
+
+	g := ovs.Group{ID: 9, Type: ovs.All, Buckets: []ovs.Bucket{{ID: 1, Actions: []ovs.Action{ovs.Output(two)}}}}
+	flow := ovs.Flow{Priority: 5, Match: ovs.NewMatch(ovs.InPort(one)), Actions: []ovs.Action{ovs.ToGroup(9)}}
+	require.NoError(t, c.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{flow}, GroupAdd: []ovs.Group{g}}))
+	frame := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5}, make([]byte, 50)...)
+	for range 3 {
+		require.NoError(t, c.PacketOut(t.Context(), one, frame, ovs.Resubmit(0)))
+	}
+	require.Eventually(t, func() bool {
+		stats, err := c.GroupStats(t.Context())
+		return err == nil && len(stats) == 1 && stats[0].ID == 9 && len(stats[0].Buckets) == 1 && stats[0].Packets == 3 && stats[0].Bytes == 192
+	}, 10*time.Second, 10*time.Millisecond)
+	stats, err := c.FlowStats(t.Context(), 0, 0)
+	require.NoError(t, err)
+	require.Len(t, stats, 1)
+	require.Equal(t, []uint64{3, 192}, []uint64{stats[0].Packets, stats[0].Bytes})
+	require.Eventually(t, func() bool { // the switch's clock ticks in milliseconds
+		stats, err := c.FlowStats(t.Context(), 0, 0)
+		return err == nil && stats[0].Duration > 0
+	}, 10*time.Second, 10*time.Millisecond)
+	counters, err := c.PortStats(t.Context())
+	require.NoError(t, err)
+	require.Len(t, counters, 3)
+
+	err = c.PacketOut(t.Context(), one, frame, ovs.ToGroup(12345))
+	var refused *openflow.Error
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, "packet-out", refused.About)
+}
+
+// TestForeignGroupsDoNotBreakADump has a group with actions that package ovs
+// does not have.
+func TestForeignGroupsDoNotBreakADump(t *testing.T) {
+	in, c := dial(t)
+	in.Ofctl("add-group", "br0", "group_id=500,type=all,bucket=actions=note:01.02,push_mpls:0x8847,clone(output:1)")
+	groups, err := c.Groups(t.Context())
+	require.NoError(t, err)
+	require.Len(t, groups[0].Buckets[0].Actions, 3)
+	require.IsType(t, ovs.UnknownAction{}, groups[0].Buckets[0].Actions[0])
+	groups[0].ID = 501
+	require.NoError(t, c.Apply(t.Context(), ovs.Changes{GroupAdd: groups}), "kept as they are")
+	again, err := c.Groups(t.Context())
+	require.NoError(t, err)
+	require.Len(t, again, 2)
+	r, err := ovs.NewBridge(c, ovs.Owner{Cookie: owner << 56, Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 100}).Sync(t.Context(), nil, nil)
+	require.NoError(t, err)
+	require.False(t, r.Changed())
+}
+
+func TestBigBundle(t *testing.T) {
+	_, c := dial(t)
+	flows := make([]ovs.Flow, 20000)
+	for i := range flows {
+		flows[i] = ovs.Flow{Table: 7, Priority: 9, Match: ovs.NewMatch(ovs.Reg(0, uint32(i)), ovs.IPDst(pfx("10.0.0.0/8"))), Actions: []ovs.Action{ovs.Goto(8)}, Cookie: owner << 56}
+	}
+	b := ovs.NewBridge(c, ovs.Owner{Cookie: owner << 56, Mask: ovs.OwnerMask})
+	start := time.Now()
+	r, err := b.Sync(t.Context(), flows, nil)
+	require.NoError(t, err)
+	require.Equal(t, len(flows), r.Added)
+	t.Logf("%d flows in %v", len(flows), time.Since(start))
+	b.Invalidate()
+	r, err = b.Sync(t.Context(), flows, nil)
+	require.NoError(t, err)
+	require.False(t, r.Changed())
+
+	// One that is refused among many leaves all as it was.
+	bad := append([]ovs.Flow(nil), flows...)
+	for i := range bad {
+		bad[i].Actions = nil
+	}
+	bad[12345].Actions = []ovs.Action{ovs.ToGroup(77)}
+	_, err = b.Sync(t.Context(), bad, nil)
+	var refused *openflow.Error
+	require.ErrorAs(t, err, &refused)
+	require.Contains(t, refused.About, bad[12345].String())
+	r, err = b.Sync(t.Context(), flows, nil)
+	require.NoError(t, err)
+	require.False(t, r.Changed())
+}
+
+// udp is a UDP packet from 10.0.0.1 to 10.0.0.2 in an Ethernet frame.
+func udp() []byte {
+	ip := []byte{0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}
+	var sum uint32
+	for i := 0; i < len(ip); i += 2 {
+		sum += uint32(ip[i])<<8 | uint32(ip[i+1])
+	}
+	sum = sum>>16 + sum&0xffff
+	ip[10], ip[11] = byte(^sum>>8), byte(^sum)
+	frame := append([]byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0}, ip...)
+	return append(frame, 0x10, 0, 0x20, 0, 0, 12, 0, 0, 'h', 'e', 'y', '!') // without a checksum
+}
+
+func TestFlushCTZone(t *testing.T) {
+	in, c := dial(t)
+	port := in.AddPort("br0", "p1", "type=internal")
+	commit := func(zone uint16) ovs.Action { return ovs.CT(ovs.CTOptions{Commit: true, Zone: zone}) }
+	require.NoError(t, c.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{
+		{Priority: 1, Match: ovs.NewMatch(ovs.EthType(0x0800)), Actions: []ovs.Action{commit(7), commit(8)}},
+	}}))
+	require.NoError(t, c.PacketOut(t.Context(), port, udp(), ovs.Resubmit(0)))
+	connections := func(zone string) bool { return strings.Contains(in.Appctl("dpctl/dump-conntrack"), "zone="+zone) }
+	require.Eventually(t, func() bool { return connections("7") && connections("8") }, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, c.FlushCTZone(t.Context(), 7))
+	require.Eventually(t, func() bool { return !connections("7") }, 10*time.Second, 10*time.Millisecond)
+	require.True(t, connections("8"), "another zone stays")
 }
