@@ -12,8 +12,8 @@
 // comment names a section, it is of that document. Nicira's are those of
 // Open vSwitch's nicira-ext.h.
 //
-// Only OpenFlow 1.5 is spoken, which Open vSwitch offers by default since 2.17;
-// a bridge whose protocols lack it is refused at the handshake.
+// Only OpenFlow 1.5 is spoken; a bridge whose protocols lack it is refused at
+// the handshake.
 //
 // Concurrency: all methods of a Conn may be called at once; requests are
 // matched to answers by transaction id, and several are in flight. One
