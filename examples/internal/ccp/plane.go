@@ -182,6 +182,9 @@ func (p *Plane) Acknowledge(ctx context.Context, id string, ack api.Ack) error {
 			continue
 		}
 		if w.removed {
+			if len(ack.Errors) > 0 {
+				continue // the switch may still hold it
+			}
 			if !p.waitsElsewhereLocked(port, h) {
 				changes = append(changes, intent.Delete(model.KindRealizedPort, port))
 			}

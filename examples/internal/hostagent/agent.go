@@ -231,7 +231,7 @@ func (s *session) round(ctx context.Context) error {
 		return reportErr
 	}
 	if err := s.apply(ctx, objs, ifaces); err != nil {
-		return errors.Join(reportErr, err)
+		return errors.Join(reportErr, err, s.complain(ctx, *snapshot, objs, err))
 	}
 	ack := api.Ack{Epoch: snapshot.Epoch, Revision: snapshot.Revision}
 	if ack.Epoch == s.acked.Epoch && ack.Revision == s.acked.Revision {
@@ -263,4 +263,19 @@ func (s *session) report(ctx context.Context, ifaces map[string]uint32) error {
 	}
 	s.reported, s.told = ids, true
 	return nil
+}
+
+// complain tells the manager why the ports that wait for us are not realized.
+func (s *session) complain(ctx context.Context, snapshot intent.Snapshot, objs []intent.Object, why error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	ack := api.Ack{Epoch: snapshot.Epoch, Revision: snapshot.Revision, Errors: map[string]string{}}
+	for _, o := range objs {
+		if o.ResourceType == model.KindSpanPort {
+			ack.Errors[o.ID] = why.Error()
+		}
+	}
+	s.acked = api.Ack{}
+	return s.cfg.Manager.Acknowledge(ctx, s.cfg.Host, ack)
 }
