@@ -12,6 +12,9 @@ import (
 type SubnetConfig struct {
 	// Prefixes do not overlap.
 	Prefixes []netip.Prefix
+	// Exclude are never given, nor is a subnet that overlaps one: what is in
+	// use elsewhere. Each lies in one of the prefixes; they do not overlap.
+	Exclude []netip.Prefix
 }
 
 // A Block carves subnets of mixed sizes out of prefixes. It takes the
@@ -21,6 +24,7 @@ type SubnetConfig struct {
 // for concurrent use.
 type Block struct {
 	prefixes []netip.Prefix
+	exclude  []netip.Prefix
 	free     [129][]netip.Prefix // by length, sorted
 	used     map[netip.Prefix]bool
 }
@@ -45,10 +49,32 @@ func NewBlock(cfg SubnetConfig) (*Block, error) {
 		b.prefixes = append(b.prefixes, p)
 		b.put(p)
 	}
+	errs = append(errs, b.leaveOut(cfg.Exclude)...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	if !slices.ContainsFunc(b.free[:], func(list []netip.Prefix) bool { return len(list) > 0 }) {
+		return nil, fmt.Errorf("ipam: block %s: %w: all of it is excluded", b, ErrInvalid)
+	}
 	return b, nil
+}
+
+// leaveOut takes the excluded subnets out of a block that nothing has been
+// taken from, and returns what is wrong with them.
+func (b *Block) leaveOut(exclude []netip.Prefix) (errs []error) {
+	for _, p := range exclude {
+		if err := plainPrefix(p); err != nil {
+			errs = append(errs, fmt.Errorf("%w (exclude)", err))
+		} else if i := slices.IndexFunc(b.exclude, p.Overlaps); i >= 0 {
+			errs = append(errs, fmt.Errorf("ipam: block: exclude %s and %s: %w: they overlap", b.exclude[i], p, ErrInvalid))
+		} else if err := b.Reserve(p); err != nil {
+			errs = append(errs, fmt.Errorf("ipam: block: exclude %s: %w: it is in no prefix of %s", p, ErrInvalid, b))
+		} else {
+			delete(b.used, p)
+			b.exclude = append(b.exclude, p)
+		}
+	}
+	return errs
 }
 
 func (b *Block) put(p netip.Prefix) {
@@ -92,14 +118,14 @@ func (b *Block) Carve(bits int) (netip.Prefix, error) {
 }
 
 func (b *Block) checkLength(bits int) error {
-	shortest := 129
+	shortest, longest := 128, 0
 	for _, p := range b.prefixes {
 		if bits >= p.Bits() && bits <= p.Addr().BitLen() {
 			return nil
 		}
-		shortest = min(shortest, p.Bits())
+		shortest, longest = min(shortest, p.Bits()), max(longest, p.Addr().BitLen())
 	}
-	return fmt.Errorf("ipam: /%d from %s: %w: want /%d or longer", bits, b, ErrOutOfRange, shortest)
+	return fmt.Errorf("ipam: /%d from %s: %w: want /%d to /%d", bits, b, ErrOutOfRange, shortest, longest)
 }
 
 // split takes want out of the free piece p and leaves the rest free.
@@ -142,7 +168,7 @@ func (b *Block) Release(p netip.Prefix) {
 
 // Contains reports whether the block may give the subnet.
 func (b *Block) Contains(p netip.Prefix) bool {
-	return plainPrefix(p) == nil && slices.ContainsFunc(b.prefixes, func(q netip.Prefix) bool {
+	return plainPrefix(p) == nil && !slices.ContainsFunc(b.exclude, p.Overlaps) && slices.ContainsFunc(b.prefixes, func(q netip.Prefix) bool {
 		return q.Bits() <= p.Bits() && q.Contains(p.Addr())
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -42,10 +41,30 @@ func TestConstructorsNameTheFault(t *testing.T) {
 		"are excluded":  second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/30")}, Exclude: []netip.Addr{ip("10.0.0.1"), ip("10.0.0.2")}})),
 		"reserved 9":    second(ipam.NewIDPool(ipam.IDConfig{Min: 1, Max: 5, Reserved: []uint32{9}})),
 		"empty":         second(ipam.NewIDPool(ipam.IDConfig{Min: 5, Max: 1})),
-		"neither":       second(ipam.NewPool(ipam.AddressConfig{})),
+		"in no prefix":  second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/30")}, Exclude: []netip.Addr{ip("10.0.0.4")}})),
+		"10.0.0.0-10.0.0.255 and 10.0.0.0-10.0.0.0": second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/24"), pfx("10.0.0.0/32")}})),
+		"exclude 10.1.0.0/24":                       second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}, Exclude: []netip.Prefix{pfx("10.1.0.0/24")}})),
+		"exclude 10.0.0.0/24 and 10.0.0.0/25":       second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}, Exclude: []netip.Prefix{pfx("10.0.0.0/24"), pfx("10.0.0.0/25")}})),
+		"all of it":                                 second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}, Exclude: []netip.Prefix{pfx("10.0.0.0/17"), pfx("10.0.128.0/17")}})),
+		"neither":                                   second(ipam.NewPool(ipam.AddressConfig{})),
 	} {
 		require.ErrorIs(t, err, ipam.ErrInvalid, fault)
 		require.ErrorContains(t, err, fault)
+	}
+}
+
+// TestEveryFaultIsNamed has more than one fault in a configuration.
+func TestEveryFaultIsNamed(t *testing.T) {
+	_, err := ipam.NewPool(ipam.AddressConfig{
+		Prefixes: []netip.Prefix{pfx("10.0.0.0/16"), pfx("10.0.3.0/24"), pfx("10.0.5.0/24"), pfx("10.9.0.1/24")},
+		Ranges:   []ipam.Range{{First: ip("10.3.0.9"), Last: ip("10.3.0.1")}},
+		Exclude:  []netip.Addr{{}, ip("10.8.0.1")},
+	})
+	for _, want := range []string{
+		"10.0.0.0-10.0.255.255 and 10.0.3.0-10.0.3.255", "10.0.0.0-10.0.255.255 and 10.0.5.0-10.0.5.255",
+		"10.9.0.1/24: invalid: host bits", "10.3.0.9-10.3.0.1", "no address", "10.8.0.1 is in no prefix",
+	} {
+		require.ErrorContains(t, err, want)
 	}
 }
 
@@ -68,91 +87,6 @@ func TestPoolLeavesOut(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, ip(c.first), a)
 		require.True(t, p.Contains(ip(c.last)), c.prefix)
-	}
-}
-
-// TestPoolAgainstMap runs random steps on a pool and a plain set.
-func TestPoolAgainstMap(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 4))
-	p, err := ipam.NewPool(ipam.AddressConfig{
-		Prefixes: []netip.Prefix{pfx("10.0.0.0/25"), pfx("10.2.0.0/28")},
-		Ranges:   []ipam.Range{{First: ip("10.1.0.5"), Last: ip("10.1.0.90")}}, Exclude: []netip.Addr{ip("10.0.0.1"), ip("10.1.0.7")},
-	})
-	require.NoError(t, err)
-	_, total := p.Usage()
-	model := map[netip.Addr]bool{}
-	pick := func() netip.Addr {
-		for a := range model {
-			return a
-		}
-		return ip("10.0.0.2")
-	}
-	for range 20000 {
-		switch rng.IntN(5) {
-		case 0, 1:
-			a, err := p.Allocate()
-			if uint64(len(model)) == total {
-				require.ErrorIs(t, err, ipam.ErrExhausted)
-				continue
-			}
-			require.NoError(t, err)
-			require.False(t, model[a], "%s twice", a)
-			model[a] = true
-		case 2, 3:
-			a := pick()
-			p.Release(a)
-			delete(model, a)
-		case 4:
-			a := netip.AddrFrom4([4]byte{10, byte(rng.IntN(4)), 0, byte(rng.IntN(256))})
-			err := p.Reserve(a)
-			switch {
-			case !p.Contains(a):
-				require.ErrorIs(t, err, ipam.ErrOutOfRange)
-			case model[a]:
-				require.ErrorIs(t, err, ipam.ErrInUse)
-			default:
-				require.NoError(t, err)
-				model[a] = true
-			}
-		}
-		used, _ := p.Usage()
-		require.Equal(t, uint64(len(model)), used)
-	}
-}
-
-// TestBlockAgainstMap carves and releases subnets of mixed sizes: none
-// overlap, and in the end the block is whole.
-func TestBlockAgainstMap(t *testing.T) {
-	for _, root := range []string{"10.0.0.0/16", "fd00::/48"} {
-		rng := rand.New(rand.NewPCG(5, 6))
-		whole := pfx(root)
-		b, err := ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{whole}})
-		require.NoError(t, err)
-		var model []netip.Prefix
-		for range 4000 {
-			if n := len(model); n > 0 && rng.IntN(2) == 0 {
-				i := rng.IntN(n)
-				b.Release(model[i])
-				model[i] = model[n-1]
-				model = model[:n-1]
-				continue
-			}
-			p, err := b.Carve(whole.Bits() + 2 + rng.IntN(6))
-			if errors.Is(err, ipam.ErrExhausted) {
-				continue
-			}
-			require.NoError(t, err)
-			for _, q := range model {
-				require.False(t, p.Overlaps(q), "%s and %s", p, q)
-			}
-			model = append(model, p)
-		}
-		for _, p := range model {
-			b.Release(p)
-		}
-		p, err := b.Carve(whole.Bits())
-		require.NoError(t, err)
-		require.Equal(t, whole, p)
 	}
 }
 
@@ -318,32 +252,4 @@ func FuzzParseRange(f *testing.F) {
 			t.Fatalf("%q: %v then %v, %v", s, r, again, err)
 		}
 	})
-}
-
-func Example() {
-	ctx := context.Background()
-	r, _ := ipam.Open(ctx, ipam.NewMemoryStore(), ipam.Config{})
-	pool, _ := r.Addresses("pods", ipam.AddressConfig{
-		Prefixes: []netip.Prefix{netip.MustParsePrefix("10.4.0.0/24")}, Exclude: []netip.Addr{netip.MustParseAddr("10.4.0.1")},
-	})
-	a, _ := pool.Acquire(ctx, "cluster/pod-1/eth0")
-	b, _ := pool.Acquire(ctx, "cluster/pod-2/eth0")
-	again, _ := pool.Acquire(ctx, "cluster/pod-1/eth0")
-	fmt.Println(a, b, again)
-	// Output: 10.4.0.2 10.4.0.3 10.4.0.2
-}
-
-func BenchmarkPool(b *testing.B) {
-	p, _ := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}})
-	for range 60000 {
-		_, _ = p.Allocate()
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		a, err := p.Allocate()
-		if err != nil {
-			b.Fatal(err)
-		}
-		p.Release(a)
-	}
 }

@@ -35,8 +35,11 @@ type leases struct {
 	busy map[string]chan struct{}
 	// doubtful commits failed, and the store may have made them or not.
 	doubtful [][]Change
-	// settling and reaping are closed when that is done; nil if nobody does it.
-	settling, reaping chan struct{}
+	// settling, reaping and alone are closed when that is done; nil if nobody
+	// does it. While somebody has the space alone, no owner becomes busy.
+	settling, reaping, alone chan struct{}
+	// forgotten spaces are no longer the registry's, and give nothing.
+	forgotten bool
 }
 
 // An expiry is when a record's quarantine ends, unless the record has since
@@ -49,6 +52,9 @@ type expiry struct {
 
 // of reports whether it is when the quarantine of rec ends.
 func (e expiry) of(rec Record) bool { return rec.Revision == e.revision && rec.Until.Equal(e.until) }
+
+// errForgotten says that the registry has no such space any more.
+var errForgotten = fmt.Errorf("%w: the space was forgotten; open it again", ErrInvalid)
 
 // errDoubt says that a commit may have been made although it failed.
 var errDoubt = errors.New("outcome unknown")
@@ -78,15 +84,10 @@ func (s *leases) open(c core) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// What is about to be written is taken in the old core alone.
-	for len(s.busy) > 0 || len(s.doubtful) > 0 {
-		if err := s.settleLocked(context.Background()); err != nil {
-			return fmt.Errorf("ipam: open %q: %w", s.name, err)
-		}
-		for _, wait := range s.busy {
-			_ = s.waitLocked(context.Background(), wait)
-			break
-		}
+	if err := s.enterAloneLocked(context.Background()); err != nil {
+		return fmt.Errorf("ipam: open %q: %w", s.name, err)
 	}
+	defer s.leaveAloneLocked()
 	var live, resting []Record
 	for _, rec := range s.records {
 		if rec.Until.IsZero() {
@@ -130,14 +131,55 @@ func (s *leases) waitLocked(ctx context.Context, wait <-chan struct{}) error {
 	}
 }
 
-// enterLocked waits until nobody works for the owner, and until the store has
-// told what it did before; then the caller works, and calls leaveLocked. The
-// lock is released while it waits.
-func (s *leases) enterLocked(ctx context.Context, owner string) error {
-	for s.busy[owner] != nil {
-		if err := s.waitLocked(ctx, s.busy[owner]); err != nil {
+// enterAloneLocked waits until nobody works for any owner, with nobody new let
+// in, and until the store has told what it did before; then the caller has the
+// space alone, and calls leaveAloneLocked. The lock is released while it waits.
+func (s *leases) enterAloneLocked(ctx context.Context) error {
+	for s.alone != nil {
+		if err := s.waitLocked(ctx, s.alone); err != nil {
 			return err
 		}
+	}
+	if s.forgotten {
+		return errForgotten
+	}
+	s.alone = make(chan struct{})
+	for len(s.busy) > 0 || len(s.doubtful) > 0 {
+		err := s.settleLocked(ctx)
+		for _, wait := range s.busy {
+			if err == nil {
+				err = s.waitLocked(ctx, wait)
+			}
+			break
+		}
+		if err != nil {
+			s.leaveAloneLocked()
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *leases) leaveAloneLocked() {
+	close(s.alone)
+	s.alone = nil
+}
+
+// enterLocked waits until nobody works for the owner or has the space alone,
+// and until the store has told what it did before; then the caller works, and
+// calls leaveLocked. The lock is released while it waits.
+func (s *leases) enterLocked(ctx context.Context, owner string) error {
+	for s.busy[owner] != nil || s.alone != nil {
+		wait := s.busy[owner]
+		if wait == nil {
+			wait = s.alone
+		}
+		if err := s.waitLocked(ctx, wait); err != nil {
+			return err
+		}
+	}
+	if s.forgotten {
+		return errForgotten
 	}
 	s.busy[owner] = make(chan struct{})
 	if err := s.settleLocked(ctx); err != nil {
@@ -215,6 +257,9 @@ func (s *leases) release(ctx context.Context, owner string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.enterLocked(ctx, owner)
+	if errors.Is(err, errForgotten) {
+		return nil // only a space without leases is forgotten
+	}
 	if err == nil {
 		defer s.leaveLocked(owner)
 		old, ok := s.records[owner]
@@ -379,5 +424,29 @@ func (s *leases) holderLocked(value string) string {
 		owner, _, _ := strings.Cut(key, parked)
 		return fmt.Sprintf("in quarantine until %s after %q", rec.Until.Format(time.RFC3339), owner)
 	}
-	return "not leased"
+	return "its lease is being written"
+}
+
+// forget marks a space that is empty once what is over has been deleted.
+func (s *leases) forget(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.enterAloneLocked(ctx); err != nil {
+		return err
+	}
+	defer s.leaveAloneLocked()
+	if err := s.reapLocked(ctx); err != nil {
+		return err
+	}
+	held := 0
+	for _, rec := range s.records {
+		if rec.Until.IsZero() {
+			held++
+		}
+	}
+	if n := len(s.records); n > 0 {
+		return fmt.Errorf("%w: %d leases, %d values in quarantine", ErrInUse, held, n-held)
+	}
+	s.forgotten, s.core = true, nil
+	return nil
 }

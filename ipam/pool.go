@@ -17,7 +17,8 @@ type AddressConfig struct {
 	Prefixes []netip.Prefix
 	// Ranges are given whole.
 	Ranges []Range
-	// Exclude are never given: gateways and the like.
+	// Exclude are never given: gateways and the like. Each lies in one of the
+	// prefixes or ranges.
 	Exclude []netip.Addr
 }
 
@@ -55,6 +56,10 @@ func (r Range) validate() error {
 		return fmt.Errorf("ipam: range %s: %w: the last address is not behind the first", r, ErrInvalid)
 	}
 	return nil
+}
+
+func (r Range) contains(a netip.Addr) bool {
+	return a.BitLen() == r.First.BitLen() && !a.Less(r.First) && !r.Last.Less(a)
 }
 
 // plain refuses addresses that are not simply IPv4 or IPv6.
@@ -108,33 +113,39 @@ type Pool struct {
 }
 
 // NewPool returns a pool with all addresses free, or [ErrInvalid] naming
-// every fault: host bits, overlaps, mixed families, nothing left to give.
+// every fault: host bits, overlaps, mixed families, what is excluded but not
+// part of the pool, nothing left to give.
 func NewPool(cfg AddressConfig) (*Pool, error) {
 	var errs []error
-	var ranges []Range
+	var ranges []part
 	for _, p := range cfg.Prefixes {
 		if err := plainPrefix(p); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		ranges = append(ranges, usable(p))
+		ranges = append(ranges, part{Range{p.Addr(), lastOf(p)}, usable(p)})
 	}
 	for _, r := range cfg.Ranges {
 		if err := r.validate(); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		ranges = append(ranges, r)
+		ranges = append(ranges, part{r, r})
 	}
-	slices.SortFunc(ranges, func(a, b Range) int { return a.First.Compare(b.First) })
+	slices.SortFunc(ranges, func(a, b part) int { return a.whole.First.Compare(b.whole.First) })
 	p := &Pool{exclude: map[netip.Addr]bool{}}
 	var size uint64
-	for i, r := range ranges {
-		if i > 0 && !ranges[i-1].Last.Less(r.First) {
-			errs = append(errs, fmt.Errorf("ipam: ranges %s and %s: %w: they overlap", ranges[i-1], r, ErrInvalid))
+	widest := 0 // of the parts before, the one that reaches farthest
+	for i, part := range ranges {
+		r := part.usable
+		if i > 0 && !ranges[widest].whole.Last.Less(part.whole.First) {
+			errs = append(errs, fmt.Errorf("ipam: ranges %s and %s: %w: they overlap", ranges[widest].whole, part.whole, ErrInvalid))
 		}
-		if r.First.BitLen() != ranges[0].First.BitLen() {
-			errs = append(errs, fmt.Errorf("ipam: ranges %s and %s: %w: IPv4 and IPv6 in one pool", ranges[0], r, ErrInvalid))
+		if ranges[widest].whole.Last.Less(part.whole.Last) {
+			widest = i
+		}
+		if r.First.BitLen() != ranges[0].whole.First.BitLen() {
+			errs = append(errs, fmt.Errorf("ipam: ranges %s and %s: %w: IPv4 and IPv6 in one pool", ranges[0].whole, part.whole, ErrInvalid))
 		}
 		n := distance(r.First, r.Last) + 1
 		if n > maxSpan || i >= maxSpans {
@@ -147,6 +158,8 @@ func NewPool(cfg AddressConfig) (*Pool, error) {
 	for _, a := range cfg.Exclude {
 		if err := plain(a); err != nil {
 			errs = append(errs, fmt.Errorf("ipam: pool: exclude: %w", err))
+		} else if !slices.ContainsFunc(ranges, func(q part) bool { return q.whole.contains(a) }) {
+			errs = append(errs, fmt.Errorf("ipam: pool: exclude: %w: %s is in no prefix or range of it", ErrInvalid, a))
 		}
 	}
 	if size == 0 && len(errs) == 0 {
@@ -167,6 +180,9 @@ func NewPool(cfg AddressConfig) (*Pool, error) {
 	}
 	return p, nil
 }
+
+// A part of a pool's configuration: all of it, and what is given.
+type part struct{ whole, usable Range }
 
 // usable returns what of a prefix is given to hosts.
 func usable(p netip.Prefix) Range {
@@ -235,14 +251,15 @@ func plus(a netip.Addr, n uint64) netip.Addr {
 
 // number returns the place of an address in the pool.
 func (p *Pool) number(a netip.Addr) (uint64, bool) {
-	for _, s := range p.spans {
-		if a.BitLen() == s.first.BitLen() && !a.Less(s.first) {
-			if d := distance(s.first, a); d < s.count {
-				return s.at + d, true
-			}
-		}
+	i, found := slices.BinarySearchFunc(p.spans, a, func(s span, a netip.Addr) int { return s.first.Compare(a) })
+	if !found {
+		i--
 	}
-	return 0, false
+	if i < 0 || a.BitLen() != p.spans[i].first.BitLen() || a.Zone() != "" {
+		return 0, false
+	}
+	d := distance(p.spans[i].first, a)
+	return p.spans[i].at + d, d < p.spans[i].count
 }
 
 func (p *Pool) address(n uint64) netip.Addr {

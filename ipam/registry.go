@@ -3,6 +3,7 @@ package ipam
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -100,4 +101,43 @@ func (r *Registry) Release(ctx context.Context, space, owner string) error {
 		return nil
 	}
 	return s.release(ctx, owner)
+}
+
+// open gives a space a core, and makes it if it is new.
+func (r *Registry) open(space string, c core) (*leases, error) {
+	for {
+		s := r.space(space)
+		if err := s.open(c); err == nil {
+			return s, nil
+		} else if !errors.Is(err, errForgotten) {
+			return nil, err
+		}
+		r.drop(space, s)
+	}
+}
+
+// drop removes a forgotten space, unless there is a new one of its name.
+func (r *Registry) drop(space string, s *leases) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.spaces[space] == s {
+		delete(r.spaces, space)
+	}
+}
+
+// Forget drops a space that has neither leases nor values in quarantine; one
+// that has is [ErrInUse], with how many. What was opened of it gives nothing
+// any more. A space that the registry does not have is no error.
+func (r *Registry) Forget(ctx context.Context, space string) error {
+	r.mu.Lock()
+	s := r.spaces[space]
+	r.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	if err := s.forget(ctx); err != nil && !errors.Is(err, errForgotten) {
+		return fmt.Errorf("ipam: forget %q: %w", space, err)
+	}
+	r.drop(space, s)
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -114,25 +115,128 @@ func (c *crash) Commit(ctx context.Context, changes []ipam.Change) error {
 // What a released value's record says is gone from the store before the value
 // is given to another: a crash in between must not leave it there twice.
 func TestCrashBetweenExpiryAndReuse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := ipam.Config{Quarantine: time.Minute}
+		c := &crash{Store: ipam.NewMemoryStore(), leave: make(chan struct{})}
+		s := ids(t, open(t, c, cfg), 2)
+		_, err := s.Acquire(t.Context(), "a")
+		require.NoError(t, err)
+		require.NoError(t, s.Release(t.Context(), "a"))
+		time.Sleep(time.Hour)
+		enter := make(chan struct{})
+		c.enter = enter
+		done := make(chan error)
+		for _, owner := range []string{"b", "c"} {
+			go func() { _, err := s.Acquire(context.Background(), owner); done <- err }()
+		}
+		<-enter
+		synctest.Wait()                  // both wait for the store by now
+		ids(t, open(t, c.Store, cfg), 2) // what a process that starts now would see
+		close(c.leave)
+		require.NoError(t, <-done)
+		require.NoError(t, <-done)
+	})
+}
+
+// A gate lets commits through one by one.
+type gate struct {
+	ipam.Store
+	pass chan struct{}
+}
+
+func (g gate) Commit(ctx context.Context, changes []ipam.Change) error {
+	<-g.pass
+	return g.Store.Commit(ctx, changes)
+}
+
+// A value on its way to the store is in no record yet. Opening the space again
+// waits for it, lest the new core gives it to another; who comes meanwhile
+// waits, too, lest the opening waits forever.
+func TestOpenAgainWhileWriting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate{ipam.NewMemoryStore(), make(chan struct{})}
+		r := open(t, g, ipam.Config{})
+		s := ids(t, r, 5)
+		a, b, opened := make(chan uint32, 1), make(chan uint32, 1), make(chan error, 1)
+		acquire := func(owner string, got chan<- uint32) {
+			v, err := s.Acquire(context.Background(), owner)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- v
+		}
+		go acquire("a", a)
+		synctest.Wait()
+		go func() { _, err := r.IDs("s", ipam.IDConfig{Min: 1, Max: 9}); opened <- err }()
+		synctest.Wait()
+		require.Empty(t, opened)
+		go acquire("b", b)
+		synctest.Wait()
+		g.pass <- struct{}{}
+		synctest.Wait() // b is at the gate only now, with the new core
+		require.Len(t, a, 1)
+		require.Len(t, opened, 1)
+		require.Empty(t, b)
+		close(g.pass)
+		require.NoError(t, <-opened)
+		require.NotEqual(t, <-a, <-b)
+		used, total := s.Usage()
+		require.Equal(t, uint64(2), used)
+		require.Equal(t, uint64(9), total)
+	})
+}
+
+func TestForget(t *testing.T) {
 	now := time.Unix(1000, 0)
-	cfg := ipam.Config{Now: func() time.Time { return now }, Quarantine: time.Minute}
-	c := &crash{Store: ipam.NewMemoryStore(), leave: make(chan struct{})}
-	s := ids(t, open(t, c, cfg), 2)
-	_, err := s.Acquire(t.Context(), "a")
+	store := &faulty{Store: ipam.NewMemoryStore()}
+	r := open(t, store, ipam.Config{Now: func() time.Time { return now }, Quarantine: time.Minute})
+	old := ids(t, r, 5)
+	_, err := old.Acquire(t.Context(), "a")
 	require.NoError(t, err)
-	require.NoError(t, s.Release(t.Context(), "a"))
-	now = now.Add(time.Hour)
-	enter := make(chan struct{})
-	c.enter = enter
-	done := make(chan error)
-	go func() { _, err := s.Acquire(context.Background(), "b"); done <- err }()
-	<-enter
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	_, _ = s.Acquire(ctx, "c")
-	ids(t, open(t, c.Store, cfg), 2) // what a process that starts now would see
-	close(c.leave)
-	require.NoError(t, <-done)
+	err = r.Forget(t.Context(), "s")
+	require.ErrorIs(t, err, ipam.ErrInUse)
+	require.ErrorContains(t, err, `forget "s": in use: 1 leases, 0 values in quarantine`)
+	require.NoError(t, old.Release(t.Context(), "a"))
+	require.ErrorContains(t, r.Forget(t.Context(), "s"), "0 leases, 1 values in quarantine")
+	now = now.Add(time.Minute)
+	store.before = true
+	require.ErrorIs(t, r.Forget(t.Context(), "s"), ipam.ErrUnavailable)
+	require.NoError(t, r.Forget(t.Context(), "s"))
+	require.NoError(t, r.Forget(t.Context(), "s"), "twice")
+	list, err := store.Load(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, list)
+
+	_, err = old.Acquire(t.Context(), "a")
+	require.ErrorIs(t, err, ipam.ErrInvalid, "what was opened before gives nothing")
+	require.NoError(t, old.Release(t.Context(), "a"))
+	s := ids(t, r, 5)
+	_, err = s.Acquire(t.Context(), "b")
+	require.NoError(t, err)
+	_, err = old.Acquire(t.Context(), "b")
+	require.ErrorIs(t, err, ipam.ErrInvalid)
+}
+
+// A store that commits after an ended context may have made the change or not;
+// a caller that gives up while it waits for another leaves nothing behind.
+func TestCallerGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crash{Store: ipam.NewMemoryStore(), leave: make(chan struct{}), enter: make(chan struct{})}
+		s := ids(t, open(t, c, ipam.Config{}), 2)
+		_, err := s.Acquire(t.Context(), "a")
+		require.NoError(t, err)
+		done := make(chan error)
+		go func() { done <- s.Release(context.Background(), "a") }()
+		synctest.Wait() // the release is in the store
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = s.Acquire(ctx, "a")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		close(c.leave)
+		require.NoError(t, <-done)
+		_, err = s.Acquire(t.Context(), "a")
+		require.NoError(t, err)
+	})
 }
 
 func TestLeaseOfAMACIsItsText(t *testing.T) {

@@ -29,7 +29,7 @@ func same(string) error { return nil }
 func coreOf[C core](c core) (C, error) {
 	kind, ok := c.(C)
 	if !ok {
-		return kind, fmt.Errorf("%w: the space was opened again as one of another kind", ErrInvalid)
+		return kind, fmt.Errorf("%w: the space was forgotten, or opened again as one of another kind", ErrInvalid)
 	}
 	return kind, nil
 }
@@ -62,8 +62,11 @@ func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error
 	if err != nil {
 		return nil, err
 	}
-	s := r.space(space)
-	return &Addresses{s}, s.open(addressCore{pool})
+	s, err := r.open(space, addressCore{pool})
+	if err != nil {
+		return nil, err
+	}
+	return &Addresses{s}, nil
 }
 
 // Acquire returns the owner's address, a new one if it has none.
@@ -155,8 +158,11 @@ func (r *Registry) Subnets(space string, cfg SubnetConfig) (*Subnets, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := r.space(space)
-	return &Subnets{s}, s.open(subnetCore{block})
+	s, err := r.open(space, subnetCore{block})
+	if err != nil {
+		return nil, err
+	}
+	return &Subnets{s}, nil
 }
 
 // Acquire returns the owner's subnet, a new one of the given length if it has
@@ -235,8 +241,11 @@ func (r *Registry) IDs(space string, cfg IDConfig) (*IDs, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := r.space(space)
-	return &IDs{s}, s.open(idCore{pool})
+	s, err := r.open(space, idCore{pool})
+	if err != nil {
+		return nil, err
+	}
+	return &IDs{s}, nil
 }
 
 // Acquire returns the owner's id, a new one if it has none.
@@ -267,6 +276,16 @@ func (i *IDs) Lookup(owner string) (uint32, bool) {
 
 // All yields owners and ids, by owner.
 func (i *IDs) All() iter.Seq2[string, uint32] { return all(i.leases, parseID) }
+
+// Usage returns how many ids are leased or in quarantine, and how many there are.
+func (i *IDs) Usage() (used, total uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if c, err := coreOf[idCore](i.core); err == nil {
+		return c.Usage()
+	}
+	return 0, 0
+}
 
 // MACConfig says which MAC addresses are given.
 type MACConfig struct {
@@ -326,8 +345,11 @@ func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := r.space(space)
-	return &MACs{s}, s.open(macCore{pool, [3]byte(cfg.Prefix)})
+	s, err := r.open(space, macCore{pool, [3]byte(cfg.Prefix)})
+	if err != nil {
+		return nil, err
+	}
+	return &MACs{s}, nil
 }
 
 // Acquire returns the owner's address, a new one if it has none.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -44,7 +45,7 @@ func addresses(ctx context.Context, store ipam.Store) (*ipam.Addresses, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/22")}})
+	return r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/21")}})
 }
 
 // child grants and releases addresses until it is killed, and reports each
@@ -75,7 +76,7 @@ func child(file string) {
 				mu.Unlock()
 				if mine = append(mine, owner); len(mine) > 2 {
 					mu.Lock()
-					fmt.Println("releasing", mine[0], a)
+					fmt.Println("releasing", mine[0], "-")
 					mu.Unlock()
 					_ = pool.Release(context.Background(), mine[0])
 					mine = mine[1:]
@@ -91,7 +92,9 @@ func child(file string) {
 func TestKilled(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "leases.db")
 	held := map[string]string{}
-	for range 10 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for round := range 20 {
+		after := 20 + rng.IntN(200) // lines until the kill
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childFile+"="+file)
 		out, err := cmd.StdoutPipe()
@@ -108,22 +111,22 @@ func TestKilled(t *testing.T) {
 			} else {
 				delete(held, f[1]) // from here on it may be either way
 			}
-			if n == 300 {
+			if n == after {
 				require.NoError(t, cmd.Process.Kill())
 			}
 		}
-		_ = cmd.Wait()
+		require.ErrorContains(t, cmd.Wait(), "killed", "round %d", round)
 		store, err := boltstore.Open(file)
 		require.NoError(t, err)
 		pool, err := addresses(t.Context(), store)
 		require.NoError(t, err)
 		given := map[string]string{}
 		for owner, a := range pool.All() {
-			require.Empty(t, given[a.String()], "%s is given twice", a)
+			require.Empty(t, given[a.String()], "round %d: %s is given twice", round, a)
 			given[a.String()] = owner
 		}
 		for owner, a := range held {
-			require.Equal(t, owner, given[a], "grant of %s to %s is lost", a, owner)
+			require.Equal(t, owner, given[a], "round %d: grant of %s to %s is lost", round, a, owner)
 		}
 		require.NoError(t, store.Close())
 	}
