@@ -158,29 +158,6 @@ func TestTrunkIsBounded(t *testing.T) {
 		_, err = trunk.Attach("x", vlan)
 		require.ErrorIs(t, err, overlay.ErrInvalid)
 	}
-}
-
-func ExampleParse() {
-	packet, _ := overlay.Header{VNI: 4096, Protocol: overlay.ProtocolEthernet}.Append(nil)
-	h, frame, err := overlay.Parse(append(packet, "inner frame"...))
-	fmt.Println(h.VNI, string(frame), err)
-	// Output: 4096 inner frame <nil>
-}
-
-func ExampleTrunk() {
-	var trunk overlay.Trunk
-	a, _ := trunk.Attach("pod-a", 0)
-	b, _ := trunk.Attach("pod-b", 0)
-	fmt.Println(a, b, trunk.Ports())
-	// Output: 1 2 [pod-a pod-b]
-}
-
-func BenchmarkParse(b *testing.B) {
-	packet, _ := overlay.Header{VNI: 4096, Protocol: overlay.ProtocolEthernet}.Append(nil)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := overlay.Parse(packet); err != nil {
-			b.Fatal(err)
-		}
-	}
+	_, err = trunk.Attach("", 0)
+	require.ErrorContains(t, err, "without a name")
 }

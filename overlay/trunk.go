@@ -22,6 +22,9 @@ func (t *Trunk) Attach(port string, vlan uint16) (uint16, error) {
 		}
 		return have, nil
 	}
+	if port == "" {
+		return 0, fmt.Errorf("overlay: attach: %w: a port without a name", ErrInvalid)
+	}
 	if vlan == 0 {
 		for vlan = MinVLAN; t.byVLAN[vlan] != "" && vlan <= MaxVLAN; vlan++ {
 		}
@@ -29,7 +32,7 @@ func (t *Trunk) Attach(port string, vlan uint16) (uint16, error) {
 			return 0, fmt.Errorf("overlay: port %q: vlan ids %w: %d of %d in use", port, ErrExhausted, len(t.byVLAN), MaxVLAN)
 		}
 	}
-	if port == "" || vlan < MinVLAN || vlan > MaxVLAN {
+	if vlan < MinVLAN || vlan > MaxVLAN {
 		return 0, fmt.Errorf("overlay: port %q: vlan %d: %w: want %d to %d", port, vlan, ErrInvalid, MinVLAN, MaxVLAN)
 	}
 	if other, ok := t.byVLAN[vlan]; ok {

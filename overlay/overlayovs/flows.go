@@ -140,5 +140,23 @@ func (in Input) validate() error {
 		}
 		keys[p.Key], places[at] = p.ID, p.ID
 	}
+	if in.Downlink != nil {
+		errs = append(errs, in.validateDownlink(*in.Downlink)...)
+	}
 	return errors.Join(errs...)
+}
+
+func (in Input) validateDownlink(d Downlink) (errs []error) {
+	if _, err := overlay.NewVNI(d.TransitVNI); err != nil {
+		errs = append(errs, fmt.Errorf("overlayovs: downlink: %w: transit %v", ovs.ErrInvalid, err))
+	}
+	if d.OFPort == 0 || d.OFPort == in.Tunnel {
+		errs = append(errs, fmt.Errorf("overlayovs: downlink: %w: ofport %d: not that of an internal port", ovs.ErrInvalid, d.OFPort))
+	}
+	for _, p := range in.Ports {
+		if p.OFPort == d.OFPort {
+			errs = append(errs, fmt.Errorf("overlayovs: downlink: %w: ofport %d: also of port %q", ovs.ErrInvalid, d.OFPort, p.ID))
+		}
+	}
+	return errs
 }

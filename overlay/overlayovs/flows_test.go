@@ -3,7 +3,6 @@ package overlayovs_test
 import (
 	"flag"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -12,7 +11,6 @@ import (
 
 	"github.com/tierloom/tierloom/overlay/overlayovs"
 	"github.com/tierloom/tierloom/ovs"
-	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
 var update = flag.Bool("update", false, "write testdata; read the difference before you commit it")
@@ -64,30 +62,9 @@ func TestFlowsNamesEveryFault(t *testing.T) {
 	for _, want := range []string{`"k": invalid: key 0`, "vlan 4095", "vni 0", `key 6: also of port "n"`, `ofport 1, vlan 2: also of port "n"`, "ofport 9: not"} {
 		require.ErrorContains(t, err, want)
 	}
+	_, err = overlayovs.Flows(overlayovs.Input{Tunnel: 9, Ports: []overlayovs.Port{{ID: "a", Key: 1, OFPort: 5, VNI: 1}}, Downlink: &overlayovs.Downlink{OFPort: 5}}, overlayovs.DefaultLayout())
+	require.ErrorContains(t, err, "transit overlay: vni 0")
+	require.ErrorContains(t, err, `ofport 5: also of port "a"`)
+	_, err = overlayovs.Flows(overlayovs.Input{Tunnel: 9, Downlink: &overlayovs.Downlink{OFPort: 9, TransitVNI: 1}}, overlayovs.DefaultLayout())
+	require.ErrorContains(t, err, "downlink: invalid: ofport 9: not")
 }
-
-// TestOnRealSwitch lets a packet of one VLAN of a vNIC leave by the same vNIC
-// with the tag of another port.
-func TestOnRealSwitch(t *testing.T) {
-	in := ovstest.Start(t)
-	in.AddBridge("br0")
-	_, _, vnic := in.AddNS("br0")
-	_, _, vif := in.AddNS("br0")
-	layout := overlayovs.DefaultLayout()
-	flows, err := overlayovs.Flows(overlayovs.Input{Ports: []overlayovs.Port{
-		{ID: "a", Key: 1, OFPort: vnic, VLAN: 100, VNI: 5000}, {ID: "b", Key: 2, OFPort: vnic, VLAN: 101, VNI: 5000}, {ID: "c", Key: 3, OFPort: vif, VNI: 5000},
-	}}, layout)
-	require.NoError(t, err)
-	flows = append(flows, ovs.Flow{Table: layout.Spoofguard, Match: ovs.NewMatch(ovs.Reg(layout.Source, 1), ovs.Metadata(5000)),
-		Actions: []ovs.Action{ovs.SetField(ovs.Reg(layout.Dest, 2)), ovs.Resubmit(layout.Output), ovs.SetField(ovs.Reg(layout.Dest, 3)), ovs.Resubmit(layout.Output)}})
-	for _, f := range flows {
-		in.Ofctl("add-flow", "br0", f.String())
-	}
-	trace := in.Trace("br0", "in_port="+itoa(vnic)+",dl_vlan=100")
-	// The second copy is untagged: it does not inherit the tag of the first.
-	require.Regexp(t, `Datapath actions: pop_vlan,push_vlan\(vid=101,pcp=0\),\d+,pop_vlan,\d+\n`, trace)
-	require.Contains(t, in.Trace("br0", "in_port="+itoa(vnic)+",dl_vlan=102"), "Datapath actions: drop")
-	require.Contains(t, in.Trace("br0", "in_port="+itoa(vif)+",dl_vlan=100"), "Datapath actions: drop")
-}
-
-func itoa(n uint32) string { return strconv.Itoa(int(n)) }
