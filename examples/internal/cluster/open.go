@@ -1,9 +1,6 @@
 package cluster
 
-import (
-	"errors"
-	"log/slog"
-)
+import "log/slog"
 
 // Options say where a process takes its objects from.
 type Options struct {
@@ -12,9 +9,7 @@ type Options struct {
 	Writer            bool
 	// Kubeconfig says where the API server is, outside standalone mode.
 	Kubeconfig string
-	// NodeName limits pods to those of one node, where the source can.
-	NodeName string
-	Log      *slog.Logger
+	Log        *slog.Logger
 }
 
 // A SourceReporter is both ends of a cluster.
@@ -26,7 +21,7 @@ type SourceReporter interface {
 // Open returns the source that the options name.
 func Open(o Options) (SourceReporter, error) {
 	if o.Kubeconfig != "" {
-		return nil, errors.New("kubeconfig: objects from an API server are not supported yet; use manifests and status")
+		return OpenKube(o.Kubeconfig, o.Log)
 	}
 	return NewFolder(FolderConfig{Manifests: o.Manifests, Status: o.Status, Writer: o.Writer, Log: o.Log}), nil
 }
