@@ -12,23 +12,27 @@ func (l *Lab) runChecks(ctx context.Context) error {
 	for _, g := range []struct {
 		name string
 		run  func(context.Context) error
+		last bool // takes everything away
 	}{
-		{"namespaces have networks", l.checkNamespaces},
-		{"every pod reaches every pod", l.checkReachability},
-		{"frames on the wire", l.checkWire},
-		{"gateways and broadcasts", l.checkL2},
-		{"services", l.checkServices},
-		{"network policies", l.checkPolicies},
-		{"labels move pods into a rule", l.checkLabels},
-		{"enforcement outside the node", l.checkEnforcement},
-		{"forged packets", l.checkSpoofguard},
-		{"north-south", l.checkNorthSouth},
-		{"every process killed", l.checkRestarts},
-		{"bad input", l.checkBadInput},
-		{"nothing left of what is deleted", l.checkCleanup},
+		{"namespaces have networks", l.checkNamespaces, false},
+		{"every pod reaches every pod", l.checkReachability, false},
+		{"frames on the wire", l.checkWire, false},
+		{"gateways and broadcasts", l.checkL2, false},
+		{"services", l.checkServices, false},
+		{"network policies", l.checkPolicies, false},
+		{"labels move pods into a rule", l.checkLabels, false},
+		{"enforcement outside the node", l.checkEnforcement, false},
+		{"forged packets", l.checkSpoofguard, false},
+		{"north-south", l.checkNorthSouth, false},
+		{"every process killed", l.checkRestarts, false},
+		{"bad input", l.checkBadInput, false},
+		{"nothing left of what is deleted", l.checkCleanup, true},
 	} {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if g.last && l.cfg.Keep {
+			continue // there would be nothing left to look around in
 		}
 		if err := l.timed(ctx, g.name, g.run); err != nil {
 			if ctx.Err() != nil {
