@@ -172,14 +172,14 @@ func (a *Agent) session(ctx context.Context) error {
 const retryAfter = 500 * time.Millisecond
 
 func (s *session) loop(ctx context.Context) error {
-	primer := time.NewTicker(primeEvery)
-	defer primer.Stop()
+	again := time.NewTicker(primeEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-s.kick:
-		case <-primer.C:
+		case <-again.C:
 		}
 		if err := s.round(ctx); err != nil {
 			if ctx.Err() != nil {

@@ -54,7 +54,7 @@ func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[st
 	if report.Changed() {
 		s.log.Info("flows written", "added", report.Added, "modified", report.Modified, "deleted", report.Deleted, "all", len(flows))
 	}
-	s.prime(span)
+	s.prime(ctx, span)
 	if err := s.forget(ctx, stale); err != nil {
 		return err
 	}

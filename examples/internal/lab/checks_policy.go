@@ -222,7 +222,9 @@ func (l *Lab) checkEnforcement(ctx context.Context) error {
 	if _, err := l.ofctl(ctx, node, "add-flow", "actions=NORMAL"); err != nil {
 		return err
 	}
-	l.equal(group, "node forwards all: what is allowed passes", true, l.reaches(ctx, web, front, target{6, 80}))
+	l.within(ctx, group, "node forwards all: what is allowed passes", 5*time.Second, func() (bool, string) {
+		return l.reaches(ctx, web, front, target{6, 80}), "no answer"
+	})
 	l.equal(group, "node forwards all: what is denied is dropped, same node", false, l.reaches(ctx, web, redis, target{6, 6379}))
 	l.equal(group, "node forwards all: what is denied is dropped, other host", false, l.reaches(ctx, web, l.pod("production/redis-follower-2"), target{6, 6379}))
 	arrived, err := l.forge(ctx, web, l.pod("development/web-3"), func(f *forgery) { f.srcIP = l.pod("development/web-2").ip })
