@@ -216,8 +216,8 @@ func TestFaultsAreToldAndHeal(t *testing.T) {
 	// and the first is unaffected.
 	w.manifest("ns2.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n")
 	w.eventually(told("Namespace", "", "b", api.ReasonExhausted), "exhausted pool")
+	w.eventually(func() bool { return len(w.status("Namespace", "", "b").Events) > 0 }, "event")
 	require.Len(t, w.objects(model.KindSegment), 1)
-	require.NotEmpty(t, w.status("Namespace", "", "b").Events)
 }
 
 func TestOtherClustersObjectsStay(t *testing.T) {
