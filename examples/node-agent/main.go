@@ -58,7 +58,7 @@ func main() {
 		Flags: opts.flags, Validate: opts.validate,
 		Run: func(ctx context.Context, env proc.Env) error {
 			source, err := cluster.Open(cluster.Options{
-				Manifests: opts.Manifests, Status: opts.Status, Kubeconfig: opts.Kubeconfig, Log: env.Log,
+				Manifests: opts.Manifests, Status: opts.Status, Kubeconfig: opts.Kubeconfig, Node: opts.Node, Log: env.Log,
 			})
 			if err != nil {
 				return err

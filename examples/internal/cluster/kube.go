@@ -6,15 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/informers"
@@ -26,9 +31,12 @@ import (
 // KubeConfig says how a [Kube] reaches its API server.
 type KubeConfig struct {
 	Client kubernetes.Interface
-	// Dynamic reads our own kinds; nil, or a cluster without their
-	// CustomResourceDefinitions, has none.
+	// Dynamic reads our own kinds; nil has none. Where a cluster lacks their
+	// CustomResourceDefinitions, they are read once it has them.
 	Dynamic dynamic.Interface
+	// Node limits the source to what that node's agent needs: the pods bound
+	// to it, and all services with their endpoints. Empty is everything.
+	Node string
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -52,8 +60,9 @@ func NewKube(cfg KubeConfig) *Kube {
 	return &Kube{cfg: cfg, log: log, cache: NewCache(), events: make(chan Ref, 1024)}
 }
 
-// OpenKube returns a source over the API server that a kubeconfig names.
-func OpenKube(kubeconfig string, log *slog.Logger) (*Kube, error) {
+// OpenKube returns a source over the API server that a kubeconfig names; node
+// is [KubeConfig].Node.
+func OpenKube(kubeconfig, node string, log *slog.Logger) (*Kube, error) {
 	rest, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
@@ -66,7 +75,7 @@ func OpenKube(kubeconfig string, log *slog.Logger) (*Kube, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
 	}
-	return NewKube(KubeConfig{Client: client, Dynamic: dyn, Log: log}), nil
+	return NewKube(KubeConfig{Client: client, Dynamic: dyn, Node: node, Log: log}), nil
 }
 
 // Cache implements [Source].
@@ -81,38 +90,125 @@ var (
 // Run implements [Source]. Losing the API server is not an error: informers
 // list again when it is back.
 func (k *Kube) Run(ctx context.Context, synced func(), changed func(Ref)) error {
-	factory := informers.NewSharedInformerFactory(k.cfg.Client, 0)
-	watched := map[string]cache.SharedIndexInformer{
-		KindNamespace:     factory.Core().V1().Namespaces().Informer(),
-		KindNode:          factory.Core().V1().Nodes().Informer(),
-		KindPod:           factory.Core().V1().Pods().Informer(),
-		KindService:       factory.Core().V1().Services().Informer(),
-		KindEndpointSlice: factory.Discovery().V1().EndpointSlices().Informer(),
-		KindNetworkPolicy: factory.Networking().V1().NetworkPolicies().Informer(),
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watched := k.nodeKinds()
+	if k.cfg.Node == "" {
+		maps.Copy(watched, k.clusterKinds())
+		if k.cfg.Dynamic != nil {
+			installed, err := k.waitOwnKinds(ctx)
+			if err != nil {
+				return nil
+			}
+			if installed {
+				maps.Copy(watched, k.ownKinds())
+			} else {
+				k.log.Info("no administrator's kinds: their CustomResourceDefinitions are not installed")
+				wg.Go(func() { k.addOwnKinds(ctx, &wg) })
+			}
+		}
 	}
-	var own dynamicinformer.DynamicSharedInformerFactory
-	if k.hasOwnKinds() {
-		own = dynamicinformer.NewDynamicSharedInformerFactory(k.cfg.Dynamic, 0)
-		watched[KindGroup] = own.ForResource(groupResource).Informer()
-		watched[KindSecurityPolicy] = own.ForResource(policyResource).Informer()
-	} else {
-		k.log.Info("no administrator's kinds: their CustomResourceDefinitions are not installed")
+	handled, err := k.start(ctx, &wg, watched)
+	if err != nil {
+		return err
 	}
+	return k.deliver(ctx, handled, synced, changed)
+}
+
+// nodeKinds are the kinds that a node's agent needs, too.
+func (k *Kube) nodeKinds() map[string]cache.SharedIndexInformer {
+	all := informers.NewSharedInformerFactory(k.cfg.Client, 0)
+	pods := informers.NewSharedInformerFactoryWithOptions(k.cfg.Client, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		if k.cfg.Node != "" {
+			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", k.cfg.Node).String()
+		}
+	}))
+	return map[string]cache.SharedIndexInformer{
+		KindPod:           pods.Core().V1().Pods().Informer(),
+		KindService:       all.Core().V1().Services().Informer(),
+		KindEndpointSlice: all.Discovery().V1().EndpointSlices().Informer(),
+	}
+}
+
+func (k *Kube) clusterKinds() map[string]cache.SharedIndexInformer {
+	f := informers.NewSharedInformerFactory(k.cfg.Client, 0)
+	return map[string]cache.SharedIndexInformer{
+		KindNamespace:     f.Core().V1().Namespaces().Informer(),
+		KindNode:          f.Core().V1().Nodes().Informer(),
+		KindNetworkPolicy: f.Networking().V1().NetworkPolicies().Informer(),
+	}
+}
+
+func (k *Kube) ownKinds() map[string]cache.SharedIndexInformer {
+	f := dynamicinformer.NewDynamicSharedInformerFactory(k.cfg.Dynamic, 0)
+	return map[string]cache.SharedIndexInformer{
+		KindGroup:          f.ForResource(groupResource).Informer(),
+		KindSecurityPolicy: f.ForResource(policyResource).Informer(),
+	}
+}
+
+// start runs the informers until ctx is done, and returns what tells when the
+// handlers have seen the first lists.
+func (k *Kube) start(ctx context.Context, wg *sync.WaitGroup, watched map[string]cache.SharedIndexInformer) ([]cache.InformerSynced, error) {
 	var handled []cache.InformerSynced
 	for kind, informer := range watched {
 		reg, err := informer.AddEventHandler(k.handler(ctx, kind))
 		if err != nil {
-			return fmt.Errorf("watch %s: %w", kind, err)
+			return nil, fmt.Errorf("watch %s: %w", kind, err)
 		}
 		handled = append(handled, reg.HasSynced)
+		wg.Go(func() { informer.RunWithContext(ctx) })
 	}
-	factory.Start(ctx.Done())
-	defer factory.Shutdown()
-	if own != nil {
-		own.Start(ctx.Done())
-		defer own.Shutdown()
+	return handled, nil
+}
+
+// ownKindsEvery is how often a cluster is asked for our kinds.
+const ownKindsEvery = 5 * time.Second
+
+// waitOwnKinds asks the API server, until it answers, whether it has our
+// kinds. An outage must not pass for a cluster without them: what they made
+// would be removed.
+func (k *Kube) waitOwnKinds(ctx context.Context) (installed bool, err error) {
+	err = wait.PollUntilContextCancel(ctx, time.Second, true, func(context.Context) (bool, error) {
+		var err error
+		if installed, err = k.hasOwnKinds(); err != nil {
+			k.log.Warn("API server", "err", err)
+		}
+		return err == nil, nil
+	})
+	return installed, err
+}
+
+// addOwnKinds waits until our kinds are installed, and watches them from then on.
+func (k *Kube) addOwnKinds(ctx context.Context, wg *sync.WaitGroup) {
+	err := wait.PollUntilContextCancel(ctx, ownKindsEvery, false, func(context.Context) (bool, error) {
+		installed, err := k.hasOwnKinds()
+		return installed && err == nil, nil
+	})
+	if err != nil {
+		return
 	}
-	return k.deliver(ctx, handled, synced, changed)
+	k.log.Info("administrator's kinds are installed now")
+	if _, err := k.start(ctx, wg, k.ownKinds()); err != nil {
+		k.log.Error("administrator's kinds", "err", err)
+	}
+}
+
+func (k *Kube) hasOwnKinds() (bool, error) {
+	list, err := k.cfg.Client.Discovery().ServerResourcesForGroupVersion(groupResource.GroupVersion().String())
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var names []string
+	for _, r := range list.APIResources {
+		names = append(names, r.Name)
+	}
+	return slices.Contains(names, groupResource.Resource) && slices.Contains(names, policyResource.Resource), nil
 }
 
 // deliver passes changes on, and says so once the first lists are complete.
@@ -138,15 +234,6 @@ func (k *Kube) deliver(ctx context.Context, handled []cache.InformerSynced, sync
 			tick.Stop()
 		}
 	}
-}
-
-// hasOwnKinds asks the API server for our kinds.
-func (k *Kube) hasOwnKinds() bool {
-	if k.cfg.Dynamic == nil {
-		return false
-	}
-	_, err := k.cfg.Client.Discovery().ServerResourcesForGroupVersion(groupResource.GroupVersion().String())
-	return err == nil
 }
 
 func (k *Kube) handler(ctx context.Context, kind string) cache.ResourceEventHandlerFuncs {

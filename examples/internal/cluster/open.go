@@ -9,7 +9,9 @@ type Options struct {
 	Writer            bool
 	// Kubeconfig says where the API server is, outside standalone mode.
 	Kubeconfig string
-	Log        *slog.Logger
+	// Node is the node whose agent asks; empty is NCP, which sees everything.
+	Node string
+	Log  *slog.Logger
 }
 
 // A SourceReporter is both ends of a cluster.
@@ -21,7 +23,7 @@ type SourceReporter interface {
 // Open returns the source that the options name.
 func Open(o Options) (SourceReporter, error) {
 	if o.Kubeconfig != "" {
-		return OpenKube(o.Kubeconfig, o.Log)
+		return OpenKube(o.Kubeconfig, o.Node, o.Log)
 	}
 	return NewFolder(FolderConfig{Manifests: o.Manifests, Status: o.Status, Writer: o.Writer, Log: o.Log}), nil
 }

@@ -45,7 +45,7 @@ func (l *Lab) checkBadInput(ctx context.Context) error {
 	if err := l.writeManifest("80-bad.yaml", bad); err != nil {
 		return err
 	}
-	log := l.processes["ncp"].log
+	log := l.processes["ncp"].Log
 	l.within(ctx, group, "an unknown field is named with file and line", 5*time.Second, func() (bool, string) {
 		raw, err := os.ReadFile(log)
 		s := string(raw)

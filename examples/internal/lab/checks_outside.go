@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tierloom/tierloom/examples/internal/child"
 	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 	"github.com/tierloom/tierloom/policy/policyovs"
@@ -29,14 +30,14 @@ func (l *Lab) conntrack(machine string) string {
 // gets in.
 func (l *Lab) checkNorthSouth(ctx context.Context) error {
 	const group = "north-south"
-	server := &process{
-		name: "external server", ns: l.ns("ext"), log: filepath.Join(l.dir, "log", "external.log"),
-		argv: []string{filepath.Join(l.cfg.Bin, "lab"), "workload", "--name", "external", "--tcp", "80", "--udp", "53"},
+	server := &child.Process{
+		Name: "external server", NetNS: l.nsPath("ext"), Log: filepath.Join(l.dir, "log", "external.log"),
+		Argv: []string{filepath.Join(l.cfg.Bin, "lab"), "workload", "--name", "external", "--tcp", "80", "--udp", "53"},
 	}
-	if err := server.start(); err != nil {
+	if err := server.Start(); err != nil {
 		return err
 	}
-	l.undo.push(server.stop)
+	l.undo.push(server.Stop)
 	to := netip.AddrPortFrom(external.Addr(), 80)
 	seen := func(p *pod) netip.Addr {
 		r, err := l.probe(ctx, p.machine(), "tcp", to)

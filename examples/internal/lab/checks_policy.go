@@ -215,7 +215,7 @@ func (l *Lab) checkEnforcement(ctx context.Context) error {
 	const group, node = "enforcement", "n1"
 	web, redis, front := l.pod("development/web-1"), l.pod("production/redis-leader"), l.pod("production/frontend-1")
 	agent := l.processes["node-agent-"+node]
-	agent.kill()
+	agent.Kill()
 	if _, err := l.ofctl(ctx, node, "del-flows"); err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (l *Lab) checkEnforcement(ctx context.Context) error {
 	if _, err := l.ofctl(ctx, node, "del-flows"); err != nil {
 		return err
 	}
-	if err := agent.start(); err != nil {
+	if err := agent.Start(); err != nil {
 		return err
 	}
 	l.within(ctx, group, "the node agent puts its flows back", 5*time.Second, func() (bool, string) {

@@ -137,9 +137,9 @@ func (l *Lab) restart(ctx context.Context, group, name string) error {
 		return err
 	}
 	p := l.processes[name]
-	p.kill()
+	p.Kill()
 	time.Sleep(300 * time.Millisecond) // dead for a while under traffic
-	if err := p.start(); err != nil {
+	if err := p.Start(); err != nil {
 		return err
 	}
 	if err := l.wait(ctx, 10*time.Second, name+" is healthy", func() (bool, string) {
@@ -166,9 +166,9 @@ func (l *Lab) restart(ctx context.Context, group, name string) error {
 func (l *Lab) healthy(ctx context.Context, name string) error {
 	var addr string
 	p := l.processes[name]
-	for i, a := range p.argv {
+	for i, a := range p.Argv {
 		if a == "--health" {
-			addr = p.argv[i+1]
+			addr = p.Argv[i+1]
 		}
 	}
 	if addr == "" {

@@ -3,31 +3,15 @@ package lab
 import (
 	"context"
 	"fmt"
+	"github.com/tierloom/tierloom/examples/internal/child"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 
 	"github.com/tierloom/tierloom/ovs/ovsdb"
 	"github.com/tierloom/tierloom/ovs/ovstest"
-	"golang.org/x/sys/unix"
 )
-
-// enterNS moves the calling thread, which must be locked, into a namespace
-// and never back.
-func enterNS(name string) error {
-	f, err := os.Open(ovstest.NSPath(name))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	runtime.LockOSThread()
-	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter namespace %s: %w", name, err)
-	}
-	return nil
-}
 
 // ns returns the namespace of a machine of this run.
 func (l *Lab) ns(machine string) string { return "tl" + l.id + "-" + machine }
@@ -225,10 +209,10 @@ func (l *Lab) plugNodes(ctx context.Context) error {
 func (l *Lab) runDir(machine string) string { return filepath.Join(l.dir, machine) }
 
 // addProcess registers a program to run on a machine, and stops it in the end.
-func (l *Lab) addProcess(name, machine string, argv ...string) *process {
+func (l *Lab) addProcess(name, machine string, argv ...string) *child.Process {
 	argv[0] = filepath.Join(l.cfg.Bin, argv[0])
-	p := &process{name: name, ns: l.ns(machine), log: filepath.Join(l.dir, "log", name+".log"), argv: argv}
-	l.undo.push(p.stop)
+	p := &child.Process{Name: name, NetNS: l.nsPath(machine), Log: filepath.Join(l.dir, "log", name+".log"), Argv: argv}
+	l.undo.push(p.Stop)
 	l.processes[name] = p
 	return p
 }
@@ -279,7 +263,7 @@ func (l *Lab) startProcesses(ctx context.Context) error {
 			"--uplink", nodeUplink, "--socket", l.cniSocket(n.name), "--manifests", l.manifests(), "--status", l.status()}, health(n, 8080))...)
 	}
 	for _, p := range l.processes {
-		if err := p.start(); err != nil {
+		if err := p.Start(); err != nil {
 			return err
 		}
 	}

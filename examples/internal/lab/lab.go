@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tierloom/tierloom/examples/internal/api"
+	"github.com/tierloom/tierloom/examples/internal/child"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
@@ -44,7 +45,7 @@ type Lab struct {
 	dir string
 
 	undo       undo
-	processes  map[string]*process
+	processes  map[string]*child.Process
 	pki        *pki
 	managerURL string
 	api        *api.Client
@@ -115,7 +116,7 @@ func newLab(cfg Config) (*Lab, error) {
 	_, _ = rand.Read(b[:])
 	l := &Lab{
 		cfg: cfg, id: hex.EncodeToString(b[:]), started: time.Now(),
-		processes: map[string]*process{}, switches: map[string]*ovstest.Instance{}, pods: map[string]*pod{},
+		processes: map[string]*child.Process{}, switches: map[string]*ovstest.Instance{}, pods: map[string]*pod{},
 	}
 	l.dir = filepath.Join(cfg.Root, l.id)
 	l.undo.push(func() error { return os.RemoveAll(l.dir) })

@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/tierloom/tierloom/examples/internal/child"
 	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
@@ -29,7 +30,7 @@ type pod struct {
 	vlan                       uint16
 	tcp, udp                   []uint16
 	labels                     map[string]string
-	workload                   *process
+	workload                   *child.Process
 }
 
 func (p *pod) String() string { return p.namespace + "/" + p.name }
@@ -117,7 +118,7 @@ func (l *Lab) startPod(ctx context.Context, m *corev1.Pod) error {
 		return err
 	}
 	p.workload = l.workload(p)
-	if err := p.workload.start(); err != nil {
+	if err := p.workload.Start(); err != nil {
 		return err
 	}
 	for _, port := range p.tcp {
@@ -171,10 +172,10 @@ func (l *Lab) readVLAN(p *pod) error {
 	return nil
 }
 
-func (l *Lab) workload(p *pod) *process {
-	return &process{
-		name: "workload " + p.String(), ns: l.ns(p.machine()), log: filepath.Join(l.dir, "log", "pod-"+p.namespace+"-"+p.name+".log"),
-		argv: []string{filepath.Join(l.cfg.Bin, "lab"), "workload", "--name", p.String(), "--tcp", joinPorts(p.tcp), "--udp", joinPorts(p.udp)},
+func (l *Lab) workload(p *pod) *child.Process {
+	return &child.Process{
+		Name: "workload " + p.String(), NetNS: l.nsPath(p.machine()), Log: filepath.Join(l.dir, "log", "pod-"+p.namespace+"-"+p.name+".log"),
+		Argv: []string{filepath.Join(l.cfg.Bin, "lab"), "workload", "--name", p.String(), "--tcp", joinPorts(p.tcp), "--udp", joinPorts(p.udp)},
 	}
 }
 
@@ -188,7 +189,7 @@ func joinPorts(ports []uint16) string {
 
 // stopPod ends a pod as a kubelet does: workload, DEL, sandbox.
 func (l *Lab) stopPod(ctx context.Context, p *pod) error {
-	p.workload.kill()
+	p.workload.Kill()
 	if _, err := l.cni(ctx, "DEL", p); err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func (l *Lab) stopPod(ctx context.Context, p *pod) error {
 // node's agent goes with its namespace, so there is no DEL.
 func (l *Lab) detachAtEnd(p *pod) error {
 	if p.workload != nil {
-		p.workload.kill()
+		p.workload.Kill()
 	}
 	return nil
 }
