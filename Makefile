@@ -1,13 +1,13 @@
 # The two commands a newcomer needs: `make demo` and `make test`. Both install what they lack from Debian.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-PACKAGES    := openvswitch-switch nftables iproute2 ethtool tcpdump iputils-ping ca-certificates
+PACKAGES    := openvswitch-switch nftables iproute2 ethtool tcpdump iputils-ping ca-certificates etcd-server
 BINARIES    := manager ncp host-agent edge-agent node-agent cni tierloomctl lab
 FUZZTIME    ?= 20s
 BENCH       ?=
 export CGO_ENABLED ?= 1
 
-.PHONY: all deps build test lint fuzz bench demo demo-down clean
+.PHONY: all deps build test lint fuzz bench demo demo-down clean kube
 
 all: build
 
@@ -20,8 +20,12 @@ build:
 	cd examples && CGO_ENABLED=0 go build -trimpath -o ../bin/ $(addprefix ./,$(BINARIES))
 
 test: deps
-	go test -race ./...
-	cd examples && go test -race ./...
+	go test -race -count=1 ./...
+	cd examples && go test -race -count=1 ./...
+
+# kube builds the Kubernetes API server that some tests run against: minutes the first time, seconds after. Without it they skip.
+kube:
+	cd examples/internal/kubetest/apiserver && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/bin/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

@@ -246,7 +246,7 @@ func (k *Kube) handler(ctx context.Context, kind string) cache.ResourceEventHand
 	set := func(o any) {
 		obj, err := typed(kind, o)
 		if err != nil {
-			k.log.Error("object", "kind", kind, "err", err)
+			k.refuse(ctx, kind, o, err) // its last good version stays
 			return
 		}
 		ref := Ref{kind, obj.GetNamespace(), obj.GetName()}
@@ -268,6 +268,23 @@ func (k *Kube) handler(ctx context.Context, kind string) cache.ResourceEventHand
 			k.cache.Delete(ref)
 			tell(ref)
 		},
+	}
+}
+
+// refuse tells the owner of an object that it cannot be used, once.
+func (k *Kube) refuse(ctx context.Context, kind string, o any, fault error) {
+	k.log.Error("object", "kind", kind, "err", fault)
+	obj, ok := o.(metav1.Object)
+	text := "Invalid: " + fault.Error()
+	if !ok || obj.GetAnnotations()[AnnotationError] == text {
+		return
+	}
+	ref := Ref{kind, obj.GetNamespace(), obj.GetName()}
+	err := k.patch(ctx, ref, map[string]any{"metadata": map[string]any{
+		"uid": string(obj.GetUID()), "annotations": map[string]any{AnnotationError: text},
+	}})
+	if err != nil {
+		k.log.Warn("annotate", "object", ref.String(), "err", err)
 	}
 }
 

@@ -62,8 +62,13 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) startNCP() {
-	folder := cluster.NewFolder(cluster.FolderConfig{Manifests: filepath.Join(w.dir, "manifests"), Status: filepath.Join(w.dir, "status"), Writer: true})
-	c, err := ncp.New(ncp.Config{Cluster: "c1", Source: folder, Reporter: folder, Manager: w.api})
+	w.startNCPWith(cluster.NewFolder(cluster.FolderConfig{
+		Manifests: filepath.Join(w.dir, "manifests"), Status: filepath.Join(w.dir, "status"), Writer: true,
+	}))
+}
+
+func (w *world) startNCPWith(source cluster.SourceReporter) {
+	c, err := ncp.New(ncp.Config{Cluster: "c1", Source: source, Reporter: source, Manager: w.api})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
