@@ -93,7 +93,7 @@ func (l *Lab) checkNorthSouth(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, probeErr := l.probe(ctx, "ext", "tcp", netip.AddrPortFrom(hidden.ip, 80))
+	_, probeErr := l.probeWithin(ctx, probeTimeout, "ext", "tcp", netip.AddrPortFrom(hidden.ip, 80))
 	arrived := 0
 	for _, raw := range c.stop() {
 		if decode(raw).srcIP == external.Addr() {

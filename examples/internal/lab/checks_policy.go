@@ -48,11 +48,22 @@ func (l *Lab) reaches(ctx context.Context, a, b *pod, t target) bool {
 	case 1:
 		err = l.ping(a.machine(), b.ip, 1, probeTimeout)
 	case 6:
-		_, err = l.probe(ctx, a.machine(), "tcp", netip.AddrPortFrom(b.ip, t.port))
+		_, err = l.probeWithin(ctx, probeTimeout, a.machine(), "tcp", netip.AddrPortFrom(b.ip, t.port))
 	case 17:
-		_, err = l.probe(ctx, a.machine(), "udp", netip.AddrPortFrom(b.ip, t.port))
+		_, err = l.probeWithin(ctx, probeTimeout, a.machine(), "udp", netip.AddrPortFrom(b.ip, t.port))
 	}
 	return err == nil
+}
+
+// passes tries a target that want says should pass or not. What should pass is
+// tried up to three times: a busy machine loses a packet now and then, which
+// is no verdict.
+func (l *Lab) passes(ctx context.Context, a, b *pod, t target, want bool) bool {
+	got := l.reaches(ctx, a, b, t)
+	for range 2 {
+		got = got || want && l.reaches(ctx, a, b, t)
+	}
+	return got
 }
 
 // predict asks the reference evaluator about the manager's objects.
@@ -117,7 +128,7 @@ func (l *Lab) matrix(ctx context.Context, group, name string) error {
 		}
 		go func() {
 			gate <- struct{}{}
-			if got := l.reaches(ctx, x.a, x.b, x.t); got != want {
+			if got := l.passes(ctx, x.a, x.b, x.t, want); got != want {
 				wrong[i] = fmt.Sprintf("%s->%s %s predicted %v", x.a, x.b, x.t, want)
 			}
 			<-gate
@@ -157,7 +168,7 @@ func (l *Lab) checkPolicies(ctx context.Context) error {
 		{"egress to anything else", "production/redis-follower-1", "development/web-1", target{6, 80}, false},
 		{"namespaces without a policy stay open", "development/web-1", "billing/ledger-1", target{6, 80}, true},
 	} {
-		l.equal(group, fmt.Sprintf("%s: %s -> %s %s", c.name, c.from, c.to, c.t), c.want, l.reaches(ctx, l.pod(c.from), l.pod(c.to), c.t))
+		l.equal(group, fmt.Sprintf("%s: %s -> %s %s", c.name, c.from, c.to, c.t), c.want, l.passes(ctx, l.pod(c.from), l.pod(c.to), c.t, c.want))
 	}
 	return l.matrix(ctx, group, "matrix equals the evaluator's prediction")
 }
@@ -186,7 +197,7 @@ func (l *Lab) checkLabels(ctx context.Context) error {
 	l.within(ctx, group, "labelled secgroup=web: ping between them stops", time.Second, func() (bool, string) {
 		return blocked(a, b) && blocked(b, c) && blocked(c, a), "ping still answered"
 	})
-	l.equal(group, "another target still answers", true, l.reaches(ctx, a, other, icmp))
+	l.equal(group, "another target still answers", true, l.passes(ctx, a, other, icmp, true))
 	objs, err := l.tagged(ctx, model.KindSegmentPort, "secgroup", "web")
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func (l *Lab) startTraffic(ctx context.Context) (*traffic, error) {
 	t := &traffic{stop: make(chan struct{})}
 	a, b := l.pod("development/web-1"), l.pod("development/web-3")
 	denied, redis := l.pod("development/web-2"), l.pod("production/redis-leader")
-	stream, err := l.dial(ctx, a.machine(), "tcp", netip.AddrPortFrom(b.ip, 80).String())
+	stream, err := l.dial(ctx, a.machine(), "tcp", netip.AddrPortFrom(b.ip, 80).String(), patience)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (l *Lab) startTraffic(ctx context.Context) (*traffic, error) {
 	t.wg.Go(func() { t.stream(stream) })
 	t.wg.Go(func() {
 		for !t.ended() {
-			if _, err := l.probe(ctx, denied.machine(), "tcp", netip.AddrPortFrom(redis.ip, 6379)); err == nil {
+			if _, err := l.probeWithin(ctx, probeTimeout, denied.machine(), "tcp", netip.AddrPortFrom(redis.ip, 6379)); err == nil {
 				t.add(func() { t.leaked++ })
 			}
 		}

@@ -14,9 +14,14 @@ import (
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
-// probeTimeout is how long a probe waits before it counts as dropped. What is
-// allowed answers in milliseconds.
-const probeTimeout = 700 * time.Millisecond
+const (
+	// probeTimeout is how long a probe waits before it counts as dropped. What
+	// is allowed answers in milliseconds.
+	probeTimeout = 700 * time.Millisecond
+	// patience is how long one waits that should be answered: long enough for
+	// TCP to send a lost packet again (RFC 6298, section 2: after 1 second).
+	patience = 3 * time.Second
+)
 
 // A reply is what a workload said: who it is and how it saw the prober.
 type reply struct {
@@ -36,25 +41,31 @@ func parseReply(line string) (reply, error) {
 }
 
 // dial opens a connection from inside a machine.
-func (l *Lab) dial(ctx context.Context, machine, network, addr string) (net.Conn, error) {
+func (l *Lab) dial(ctx context.Context, machine, network, addr string, wait time.Duration) (net.Conn, error) {
 	var c net.Conn
 	err := ovstest.InNS(l.ns(machine), func() error {
 		var err error
-		d := net.Dialer{Timeout: probeTimeout}
+		d := net.Dialer{Timeout: wait}
 		c, err = d.DialContext(ctx, network, addr)
 		return err
 	})
 	return c, err
 }
 
-// probe sends one line by TCP or UDP from inside a machine and returns the answer.
+// probe sends one line by TCP or UDP from inside a machine to what should
+// answer, and returns the answer.
 func (l *Lab) probe(ctx context.Context, machine, network string, to netip.AddrPort) (reply, error) {
-	c, err := l.dial(ctx, machine, network, to.String())
+	return l.probeWithin(ctx, patience, machine, network, to)
+}
+
+// probeWithin is a probe that waits only so long to connect, and for the answer.
+func (l *Lab) probeWithin(ctx context.Context, wait time.Duration, machine, network string, to netip.AddrPort) (reply, error) {
+	c, err := l.dial(ctx, machine, network, to.String(), wait)
 	if err != nil {
 		return reply{}, err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(probeTimeout))
+	_ = c.SetDeadline(time.Now().Add(wait))
 	if _, err := fmt.Fprintln(c, "who"); err != nil {
 		return reply{}, err
 	}
