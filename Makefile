@@ -43,7 +43,7 @@ bench: deps
 	@.ci/bench "$(BENCH)"
 
 demo: deps build
-	./bin/lab up --bin bin --picture bin/topology.svg $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON))
+	./bin/lab up --bin bin --picture bin/topology.svg $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON)) $(if $(LOGS),--logs $(LOGS))
 
 demo-down:
 	./bin/lab down

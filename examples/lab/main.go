@@ -65,6 +65,7 @@ func up(ctx context.Context, args []string) error {
 	f.StringVar(&cfg.Bin, "bin", "bin", "`folder` of the binaries")
 	f.BoolVar(&cfg.Keep, "keep", false, "leave the lab up after the checks")
 	f.StringVar(&cfg.JSON, "json", "", "write the checks to this `file`")
+	f.StringVar(&cfg.Logs, "logs", "", "keep the logs of every process in this `folder`")
 	f.StringVar(&cfg.Picture, "picture", "topology.svg", "draw the topology to this `file`")
 	if err := f.Parse(args); err != nil {
 		return err

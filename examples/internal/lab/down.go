@@ -17,9 +17,9 @@ import (
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
-// endHolder ends the process that holds a run and waits until its files are
-// gone. Of a run whose holder died it removes what is left: namespaces and
-// files; its processes died with the holder.
+// endHolder ends the process that holds a run and waits until it is gone. Of a
+// run whose holder died, now or before, it removes what is left: namespaces
+// and files; its processes died with the holder.
 func endHolder(ctx context.Context, file string) error {
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,16 +43,14 @@ func endHolder(ctx context.Context, file string) error {
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	for isLab(pid) {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("process %d still holds %s", pid, dir)
 		case <-tick.C:
 		}
 	}
+	return removeOrphan(ctx, dir)
 }
 
 // isLab reports whether a process runs this program.

@@ -30,6 +30,9 @@ type Config struct {
 	Manifests, Policies fs.FS
 	// JSON is a file that the checks are written to; empty writes none.
 	JSON string
+	// Logs is a folder that the logs are copied to, in one named after the
+	// run; empty keeps none.
+	Logs string
 	// Picture is the SVG file that the topology is drawn to; empty means
 	// topology.svg in the working directory.
 	Picture string
@@ -80,6 +83,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() {
+		err = errors.Join(err, l.keepLogs())
 		l.step("taking the lab down")
 		err = errors.Join(err, l.undo.run(), l.leftovers())
 		if errors.Is(err, context.Canceled) {
@@ -87,16 +91,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		}
 	}()
 	if err := l.up(ctx); err != nil {
-		return l.withLogs(err)
+		return err
 	}
 	if err := l.runChecks(ctx); err != nil {
-		return l.withLogs(err)
+		return err
 	}
 	if err := l.summary(); err != nil {
-		return l.withLogs(err)
+		return err
 	}
 	if cfg.Keep {
 		l.lookAround()
+		l.cfg.Out = io.Discard // who started the holder has gone
 		<-ctx.Done()
 	}
 	return nil
@@ -206,16 +211,12 @@ func (l *Lab) summary() error {
 	return nil
 }
 
-// withLogs keeps the logs of a run that failed, and says where.
-func (l *Lab) withLogs(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return err
+// keepLogs copies the logs of every process to where the caller wants them.
+func (l *Lab) keepLogs() error {
+	if l.cfg.Logs == "" {
+		return nil
 	}
-	kept := filepath.Join(os.TempDir(), "tierloom-lab-"+l.id)
-	if e := os.CopyFS(kept, os.DirFS(filepath.Join(l.dir, "log"))); e == nil {
-		fmt.Fprintf(l.cfg.Out, "==> logs kept in %s\n", kept)
-	}
-	return err
+	return os.CopyFS(filepath.Join(l.cfg.Logs, l.id), os.DirFS(filepath.Join(l.dir, "log")))
 }
 
 // lookAround prints the commands of one who wants to see the lab.
@@ -231,7 +232,7 @@ func (l *Lab) lookAround() {
   ip netns exec %[5]s ping %[6]s
   ls %[7]s
 `+keptMark+"\n", ctl, l.runDir("h1"), l.runDir("n1"), l.ns(edgeNode.name),
-		l.ns(l.pod("development/web-1").machine()), l.pod("production/frontend-3").ip, filepath.Join(l.dir, "log"))
+		l.ns(l.pod("development/web-1").machine()), l.pod("development/web-3").ip, filepath.Join(l.dir, "log"))
 }
 
 // leftovers names what a run should have removed and did not.
