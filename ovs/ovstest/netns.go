@@ -2,6 +2,7 @@ package ovstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,13 +22,20 @@ func NSExists(name string) bool {
 	return err == nil
 }
 
-// CreateNS makes a network namespace with its loopback up.
+// CreateNS makes a network namespace with its loopback up. After an error
+// nothing is left of it.
 func CreateNS(ctx context.Context, name string) error {
-	if _, err := Exec(ctx, "", "ip", "netns", "add", name); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := Exec(ctx, "", "ip", "-n", name, "link", "set", "lo", "up")
-	return err
+	whole := context.WithoutCancel(ctx) // killed halfway, ip would leave a namespace that nobody removes
+	if _, err := Exec(whole, "", "ip", "netns", "add", name); err != nil {
+		return err
+	}
+	if _, err := Exec(whole, "", "ip", "-n", name, "link", "set", "lo", "up"); err != nil {
+		return errors.Join(err, DeleteNS(whole, name))
+	}
+	return nil
 }
 
 // DeleteNS removes a network namespace. One that is gone is no error.

@@ -104,13 +104,14 @@ func (p *Process) running() bool {
 	}
 }
 
-// Kill ends the program as a crash would.
+// Kill ends the program as a crash would. That it was killed is no error of Stop.
 func (p *Process) Kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.running() {
 		_ = p.proc.Kill()
 		<-p.done
+		p.err = nil
 	}
 }
 
