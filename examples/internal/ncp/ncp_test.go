@@ -234,3 +234,23 @@ func TestOtherClustersObjectsStay(t *testing.T) {
 	w.eventually(func() bool { return len(w.objects(model.KindTier1)) == 1 }, "our orphan is removed")
 	require.Equal(t, "x", w.objects(model.KindTier1)[0].ID)
 }
+
+func TestAddressOutsideItsPoolIsNamed(t *testing.T) {
+	w := newWorld(t)
+	w.admin(tier0, wideBlock, widePool, externalPool)
+	w.startNCP()
+	const static = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, annotations: {ncp/static_snat_ip: 198.51.100.9}}\n"
+	const service = "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: b}\nspec: {type: LoadBalancer, loadBalancerIP: 192.0.2.77, ports: [{port: 80}]}\n"
+	w.manifest("a.yaml", static)
+	w.manifest("b.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n---\n"+service)
+	fault := func(kind, ns, name string) string {
+		return w.status(kind, ns, name).Annotations[cluster.AnnotationError]
+	}
+	w.eventually(func() bool { return strings.Contains(fault("Namespace", "", "a"), "198.51.100.9") }, "static SNAT address")
+	w.eventually(func() bool { return strings.Contains(fault("Service", "b", "s"), "192.0.2.77") }, "load balancer address")
+	w.eventually(func() bool { return len(w.objects(model.KindSegment)) >= 1 }, "the other namespace has its network")
+	w.manifest("a.yaml", strings.Replace(static, "198.51.100.9", "203.0.113.9", 1))
+	w.manifest("b.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n---\n"+strings.Replace(service, "192.0.2.77", "203.0.113.57", 1))
+	w.eventually(func() bool { return fault("Namespace", "", "a") == "" && len(w.objects(model.KindNATRule)) == 2 }, "static SNAT address, mended")
+	w.eventually(func() bool { return w.status("Service", "b", "s").LoadBalancer == "203.0.113.57" }, "load balancer address, mended")
+}
