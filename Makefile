@@ -1,7 +1,7 @@
 # The two commands a newcomer needs: `make demo` and `make test`. Both install what they lack from Debian.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-PACKAGES    := openvswitch-switch nftables iproute2 ethtool tcpdump iputils-ping ca-certificates etcd-server
+PACKAGES    := openvswitch-switch nftables iproute2 ethtool tcpdump iputils-ping ca-certificates etcd-server gcc libc6-dev
 BINARIES    := manager ncp host-agent edge-agent node-agent cni tierloomctl lab
 FUZZTIME    ?= 20s
 BENCH       ?=
