@@ -3,26 +3,27 @@ package ipam
 import "math/bits"
 
 // A bitset is a set of numbers below size that finds the next number not in
-// it in a few steps, however full or large it is. It costs memory only where
-// numbers are: words of 64 bits, and above them a tree of words in which a bit
-// says that the word below is full.
+// it in a few steps, however full or large it is. Level 0 has a bit for each
+// number; in each level above, a bit says that the word below it is full.
+// Words lie in pages that are made when they are first written to, so that a
+// number costs at most a bit, and numbers that are far apart a page each.
 type bitset struct {
 	size   uint64
 	count  uint64
-	levels []map[uint64]uint64
+	levels []level
 }
 
 func newBitset(size uint64) *bitset {
 	b := &bitset{size: size}
 	for n := size; ; n = (n + 63) / 64 {
-		b.levels = append(b.levels, map[uint64]uint64{})
+		b.levels = append(b.levels, newLevel((n+63)/64))
 		if n <= 64 {
 			return b
 		}
 	}
 }
 
-func (b *bitset) has(n uint64) bool { return b.levels[0][n/64]&(1<<(n%64)) != 0 }
+func (b *bitset) has(n uint64) bool { return b.levels[0].word(n/64)&(1<<(n%64)) != 0 }
 
 // add reports whether n was not yet in the set.
 func (b *bitset) add(n uint64) bool {
@@ -30,10 +31,10 @@ func (b *bitset) add(n uint64) bool {
 		return false
 	}
 	b.count++
-	for _, level := range b.levels {
-		w := level[n/64] | 1<<(n%64)
-		level[n/64] = w
-		if w != ^uint64(0) {
+	for i := range b.levels {
+		w := b.levels[i].touch(n / 64)
+		*w |= 1 << (n % 64)
+		if *w != ^uint64(0) {
 			break
 		}
 		n /= 64
@@ -47,14 +48,14 @@ func (b *bitset) remove(n uint64) bool {
 		return false
 	}
 	b.count--
-	for _, level := range b.levels {
-		w := level[n/64]
-		if after := w &^ (1 << (n % 64)); after == 0 {
-			delete(level, n/64)
-		} else {
-			level[n/64] = after
+	for i := range b.levels {
+		w := b.levels[i].touch(n / 64)
+		full := *w == ^uint64(0)
+		*w &^= 1 << (n % 64)
+		if *w == 0 {
+			b.levels[i].shrink(n / 64)
 		}
-		if w != ^uint64(0) {
+		if !full {
 			break
 		}
 		n /= 64
@@ -72,21 +73,35 @@ func (b *bitset) next(from uint64) (uint64, bool) {
 }
 
 // find returns the lowest position from on whose bit is clear at a level.
-func (b *bitset) find(level int, from uint64) (uint64, bool) {
+func (b *bitset) find(i int, from uint64) (uint64, bool) {
 	w := from / 64
-	if free := ^b.levels[level][w] >> (from % 64); free != 0 {
+	if free := ^b.levels[i].word(w) >> (from % 64); free != 0 {
 		return from + uint64(bits.TrailingZeros64(free)), true
 	}
-	if level+1 == len(b.levels) {
+	if i+1 == len(b.levels) {
 		return 0, false
 	}
-	w, ok := b.find(level+1, w+1)
+	w, ok := b.find(i+1, w+1)
 	if !ok {
 		return 0, false
 	}
-	free := ^b.levels[level][w]
+	free := ^b.levels[i].word(w)
 	if free == 0 {
 		return 0, false
 	}
 	return w*64 + uint64(bits.TrailingZeros64(free)), true
+}
+
+// all calls yield with each number in the set, in order, until it returns false.
+func (b *bitset) all(yield func(uint64) bool) {
+	b.levels[0].pages(func(at uint64, p *page) bool {
+		for i, w := range p {
+			for ; w != 0; w &= w - 1 {
+				if !yield((at*pageWords+uint64(i))*64 + uint64(bits.TrailingZeros64(w))) {
+					return false
+				}
+			}
+		}
+		return true
+	})
 }

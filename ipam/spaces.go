@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"iter"
 	"net"
@@ -287,65 +286,32 @@ func (i *IDs) Usage() (used, total uint64) {
 	return 0, 0
 }
 
-// MACConfig says which MAC addresses are given.
-type MACConfig struct {
-	// Prefix is the first three bytes of every address. It should be locally
-	// administered and unicast (IEEE 802, second lowest bit of the first byte
-	// set, lowest clear). The lowest 256 addresses are left to routers and
-	// the like.
-	Prefix net.HardwareAddr
-}
-
 // MACs leases MAC addresses of one prefix. Open one with [Registry.MACs].
 type MACs struct{ *leases }
 
-// lowestMAC is the lowest number behind a prefix that is given.
-const lowestMAC = 256
-
-type macCore struct {
-	*IDPool
-	prefix [3]byte
-}
-
-func (c macCore) address(id uint32) net.HardwareAddr {
-	b := binary.BigEndian.AppendUint32(make([]byte, 2, 6), id)
-	copy(b, c.prefix[:])
-	return b
-}
-
-// number returns the number of an address behind the prefix.
-func (c macCore) number(v string) (uint32, bool) {
-	a, err := net.ParseMAC(v)
-	if err != nil || len(a) != 6 || [3]byte(a) != c.prefix {
-		return 0, false
-	}
-	return binary.BigEndian.Uint32(a[2:]) & (1<<24 - 1), true
-}
+type macCore struct{ *MACPool }
 
 func (c macCore) reserve(v string) error {
-	n, ok := c.number(v)
-	if !ok {
-		return fmt.Errorf("ipam: mac %q from %s: %w", v, net.HardwareAddr(c.prefix[:]), ErrOutOfRange)
+	m, err := ParseMAC(v)
+	if err != nil {
+		return fmt.Errorf("ipam: mac %q: %w", v, ErrOutOfRange)
 	}
-	return c.Reserve(n)
+	return c.Reserve(m)
 }
 
 func (c macCore) release(v string) {
-	if n, ok := c.number(v); ok {
-		c.Release(n)
+	if m, err := ParseMAC(v); err == nil {
+		c.Release(m)
 	}
 }
 
 // MACs opens a space of MAC addresses; see [Registry.Addresses] for opening again.
 func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
-	if len(cfg.Prefix) != 3 || cfg.Prefix[0]&1 != 0 {
-		return nil, fmt.Errorf("ipam: mac prefix %v: %w: want three bytes, unicast", cfg.Prefix, ErrInvalid)
-	}
-	pool, err := NewIDPool(IDConfig{Min: lowestMAC, Max: 1<<24 - 1})
+	pool, err := NewMACPool(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s, err := r.open(space, macCore{pool, [3]byte(cfg.Prefix)})
+	s, err := r.open(space, macCore{pool})
 	if err != nil {
 		return nil, err
 	}
@@ -359,8 +325,8 @@ func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, err
 		if err != nil {
 			return "", err
 		}
-		id, err := pool.Allocate()
-		return pool.address(id).String(), err
+		mac, err := pool.Allocate()
+		return mac.String(), err
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,146 @@
+package ipam
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// A Range is all addresses from First to Last, both inclusive.
+type Range struct{ First, Last netip.Addr }
+
+// ParseRange reads "10.0.0.5-10.0.0.90", or one address.
+func ParseRange(s string) (Range, error) {
+	first, last, ok := strings.Cut(s, "-")
+	if !ok {
+		last = first
+	}
+	a, err := netip.ParseAddr(strings.TrimSpace(first))
+	if err != nil {
+		return Range{}, fmt.Errorf("ipam: range %q: %w: %w", s, ErrInvalid, err)
+	}
+	b, err := netip.ParseAddr(strings.TrimSpace(last))
+	if err != nil {
+		return Range{}, fmt.Errorf("ipam: range %q: %w: %w", s, ErrInvalid, err)
+	}
+	r := Range{a, b}
+	return r, r.validate()
+}
+
+// String returns "10.0.0.5-10.0.0.90".
+func (r Range) String() string { return r.First.String() + "-" + r.Last.String() }
+
+func (r Range) validate() error {
+	for _, a := range []netip.Addr{r.First, r.Last} {
+		if err := plain(a); err != nil {
+			return fmt.Errorf("ipam: range %s: %w", r, err)
+		}
+	}
+	if r.First.BitLen() != r.Last.BitLen() || r.Last.Less(r.First) {
+		return fmt.Errorf("ipam: range %s: %w: the last address is not behind the first", r, ErrInvalid)
+	}
+	return nil
+}
+
+func (r Range) contains(a netip.Addr) bool {
+	return a.BitLen() == r.First.BitLen() && !a.Less(r.First) && !r.Last.Less(a)
+}
+
+// plain refuses addresses that are not simply IPv4 or IPv6.
+func plain(a netip.Addr) error {
+	switch {
+	case !a.IsValid():
+		return fmt.Errorf("%w: no address", ErrInvalid)
+	case a.Is4In6():
+		return fmt.Errorf("%w: %s is IPv4 in IPv6", ErrInvalid, a)
+	case a.Zone() != "":
+		return fmt.Errorf("%w: %s has a zone", ErrInvalid, a)
+	}
+	return nil
+}
+
+func plainPrefix(p netip.Prefix) error {
+	if !p.IsValid() {
+		return fmt.Errorf("ipam: prefix %s: %w: not a prefix", p, ErrInvalid)
+	}
+	if err := plain(p.Addr()); err != nil {
+		return fmt.Errorf("ipam: prefix %s: %w", p, err)
+	}
+	if p != p.Masked() {
+		return fmt.Errorf("ipam: prefix %s: %w: host bits are set, want %s", p, ErrInvalid, p.Masked())
+	}
+	return nil
+}
+
+// usable returns what of a prefix is given to hosts.
+func usable(p netip.Prefix) Range {
+	first, last := p.Addr(), lastOf(p)
+	host := p.Addr().BitLen() - p.Bits()
+	if host >= 2 {
+		first = first.Next()
+		if first.Is4() {
+			last = last.Prev()
+		}
+	}
+	if distance(first, last) >= maxSpan {
+		last = plus(first, maxSpan-1)
+	}
+	return Range{first, last}
+}
+
+// lastOf returns the highest address of a prefix.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As16()
+	skip := 128 - p.Addr().BitLen()
+	for i := skip + p.Bits(); i < 128; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a := netip.AddrFrom16(b)
+	if p.Addr().Is4() {
+		return a.Unmap()
+	}
+	return a
+}
+
+// halves returns an address as two numbers.
+func halves(a netip.Addr) (hi, lo uint64) {
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+}
+
+// distance returns b minus a, at most 2^63.
+func distance(a, b netip.Addr) uint64 {
+	ah, al := halves(a)
+	bh, bl := halves(b)
+	hi, lo := bh-ah, bl-al
+	if bl < al {
+		hi--
+	}
+	if hi != 0 {
+		return 1 << 63
+	}
+	return min(lo, 1<<63)
+}
+
+// plus returns the address n behind a.
+func plus(a netip.Addr, n uint64) netip.Addr {
+	hi, lo := halves(a)
+	return fromHalves(hi, lo, n, a.Is4())
+}
+
+// fromHalves returns the address n behind the one that halves gives.
+func fromHalves(hi, lo, n uint64, v4 bool) netip.Addr {
+	if v4 {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(lo+n))
+		return netip.AddrFrom4(b)
+	}
+	if lo+n < lo {
+		hi++
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], hi)
+	binary.BigEndian.PutUint64(b[8:], lo+n)
+	return netip.AddrFrom16(b)
+}
