@@ -93,15 +93,4 @@ func (b *bitset) find(i int, from uint64) (uint64, bool) {
 }
 
 // all calls yield with each number in the set, in order, until it returns false.
-func (b *bitset) all(yield func(uint64) bool) {
-	b.levels[0].pages(func(at uint64, p *page) bool {
-		for i, w := range p {
-			for ; w != 0; w &= w - 1 {
-				if !yield((at*pageWords+uint64(i))*64 + uint64(bits.TrailingZeros64(w))) {
-					return false
-				}
-			}
-		}
-		return true
-	})
-}
+func (b *bitset) all(yield func(uint64) bool) bool { return b.levels[0].members(yield) }

@@ -11,6 +11,9 @@ var (
 	// ErrConflict says that the owner already has another value than it asks
 	// for, or that another process changed the lease.
 	ErrConflict = errors.New("conflict")
+	// ErrNotOwner says that what was asked for is another's: a lease, or a
+	// block that is kept for others.
+	ErrNotOwner = errors.New("not the owner")
 	// ErrOutOfRange says that the value asked for is not one that is given.
 	ErrOutOfRange = errors.New("out of range")
 	// ErrNotFound says that the owner has no lease.

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"maps"
+	"math/bits"
 	"slices"
 )
 
@@ -79,19 +80,32 @@ func (l *level) shrink(i uint64) {
 	}
 }
 
-// pages calls yield with each page, in order, until it returns false.
-func (l *level) pages(yield func(uint64, *page) bool) {
+// members calls yield with the number of each bit that is set, in order, until
+// it returns false.
+func (l *level) members(yield func(uint64) bool) bool {
 	if l.dense != nil {
 		for i, p := range l.dense {
-			if p != nil && !yield(uint64(i), p) {
-				return
+			if p != nil && !p.members(uint64(i), yield) {
+				return false
 			}
 		}
-		return
+		return true
 	}
 	for _, i := range slices.Sorted(maps.Keys(l.sparse)) {
-		if !yield(i, l.sparse[i]) {
-			return
+		if !l.sparse[i].members(i, yield) {
+			return false
 		}
 	}
+	return true
+}
+
+func (p *page) members(at uint64, yield func(uint64) bool) bool {
+	for i, w := range p {
+		for ; w != 0; w &= w - 1 {
+			if !yield((at*pageWords+uint64(i))*64 + uint64(bits.TrailingZeros64(w))) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -3,6 +3,7 @@ package ipam_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -20,59 +21,144 @@ type steps []string
 func (s *steps) add(format string, args ...any) { *s = append(*s, fmt.Sprintf(format, args...)) }
 func (s *steps) String() string                 { return "after\n" + strings.Join(*s, "\n") }
 
-// TestPoolAgainstMap runs random steps on a pool and a plain set.
+// TestPoolAgainstMap runs random steps on a pool and a plain set, among them
+// changes of the configuration.
 func TestPoolAgainstMap(t *testing.T) {
-	for seed := range uint64(20) {
-		rng := rand.New(rand.NewPCG(seed, 4))
-		cfg := ipam.AddressConfig{
-			Prefixes: []netip.Prefix{pfx("10.0.0.0/26"), pfx("10.2.0.0/28")},
-			Ranges:   []ipam.Range{{First: ip("10.1.0.5"), Last: ip("10.1.0.40")}}, Exclude: []netip.Addr{ip("10.0.0.1"), ip("10.1.0.7")},
+	configs := map[string][]ipam.AddressConfig{
+		"IPv4": {
+			{Prefixes: []netip.Prefix{pfx("10.0.0.0/26"), pfx("10.0.2.0/28")},
+				Ranges: []ipam.Range{{First: ip("10.0.1.5"), Last: ip("10.0.1.40")}}, Exclude: []netip.Addr{ip("10.0.0.1"), ip("10.0.1.7")}},
+			{Prefixes: []netip.Prefix{pfx("10.0.0.0/27"), pfx("10.0.2.0/28"), pfx("10.0.3.0/30")}, Exclude: []netip.Addr{ip("10.0.0.2")}},
+			{Ranges: []ipam.Range{{First: ip("10.0.1.20"), Last: ip("10.0.1.60")}}},
+		},
+		"IPv6": {
+			{Prefixes: []netip.Prefix{pfx("fd00::/122"), pfx("fd00::2:0/124")},
+				Ranges: []ipam.Range{{First: ip("fd00::1:5"), Last: ip("fd00::1:28")}}, Exclude: []netip.Addr{ip("fd00::1"), ip("fd00::1:7")}},
+			{Prefixes: []netip.Prefix{pfx("fd00::/64")}, Exclude: []netip.Addr{ip("fd00::2")}},
+			{Ranges: []ipam.Range{{First: ip("fd00::1:20"), Last: ip("fd00::1:60")}}},
+		},
+	}
+	for family, list := range configs {
+		for seed := range uint64(8) {
+			poolAgainstMap(t, family, list, rand.New(rand.NewPCG(seed, 4)), &steps{fmt.Sprint(family, " seed ", seed)})
 		}
-		p, err := ipam.NewPool(cfg)
-		require.NoError(t, err)
+	}
+}
+
+func poolAgainstMap(t *testing.T, family string, configs []ipam.AddressConfig, rng *rand.Rand, did *steps) {
+	p, err := ipam.NewPool(configs[0])
+	require.NoError(t, err)
+	cfg := configs[0]
+	model := map[netip.Addr]bool{}
+	draw := func() netip.Addr {
+		if family == "IPv4" {
+			return netip.AddrFrom4([4]byte{10, 0, byte(rng.IntN(4)), byte(rng.IntN(70))})
+		}
+		return netip.AddrFrom16([16]byte{0: 0xfd, 13: byte(rng.IntN(4)), 15: byte(rng.IntN(70))})
+	}
+	for range 2000 {
 		_, total := p.Usage()
-		require.Equal(t, uint64(62+14+36-2), total)
-		did := &steps{fmt.Sprint("seed ", seed)}
-		model := map[netip.Addr]bool{}
-		var list []netip.Addr // the same, in the order of being taken
+		inPool := 0
+		for a := range model {
+			if p.Contains(a) {
+				inPool++
+			}
+		}
+		switch rng.IntN(24) {
+		default:
+			a, err := p.Allocate()
+			did.add("allocate %s %v", a, err)
+			if uint64(inPool) == total {
+				require.ErrorIs(t, err, ipam.ErrExhausted, did)
+				continue
+			}
+			require.NoError(t, err, did)
+			require.False(t, model[a], did)
+			require.NotContains(t, cfg.Exclude, a, did)
+			require.True(t, p.Contains(a), did)
+			model[a] = true
+		case 0, 1, 2, 3, 4, 5, 6, 7:
+			a := draw()
+			did.add("release %s", a)
+			p.Release(a)
+			delete(model, a)
+		case 8, 9, 10, 11:
+			a := draw()
+			err := p.Reserve(a)
+			did.add("reserve %s %v", a, err)
+			switch {
+			case model[a]:
+				require.ErrorIs(t, err, ipam.ErrInUse, did)
+			case !p.Contains(a):
+				require.ErrorIs(t, err, ipam.ErrOutOfRange, did)
+			default:
+				require.NoError(t, err, did)
+				model[a] = true
+			}
+		case 12:
+			cfg = configs[rng.IntN(len(configs))]
+			did.add("reconfigure %v", cfg)
+			require.NoError(t, p.Reconfigure(cfg), did)
+		}
+		used, _ := p.Usage()
+		require.Equal(t, len(model), int(used)+len(p.Leaving()), did)
+		if rng.IntN(20) == 0 {
+			require.Equal(t, sorted(model), slices.SortedFunc(p.All, netip.Addr.Compare), did)
+		}
+		for _, a := range p.Leaving() {
+			require.False(t, p.Contains(a), did)
+		}
+	}
+}
+
+func sorted(set map[netip.Addr]bool) []netip.Addr {
+	return slices.SortedFunc(maps.Keys(set), netip.Addr.Compare)
+}
+
+// TestIDsAgainstMap runs random steps on ids and MAC addresses and a plain set.
+func TestIDsAgainstMap(t *testing.T) {
+	for seed := range uint64(8) {
+		rng, did := rand.New(rand.NewPCG(seed, 9)), &steps{fmt.Sprint("seed ", seed)}
+		p, err := ipam.NewIDPool(ipam.IDConfig{Min: 4000, Max: 4095, Reserved: []uint32{4000, 4050, 4095}})
+		require.NoError(t, err)
+		model := map[uint32]bool{}
 		for range 2000 {
-			switch rng.IntN(6) {
-			case 0, 1, 2:
-				a, err := p.Allocate()
-				did.add("allocate %s %v", a, err)
-				if uint64(len(model)) == total {
+			id := 3990 + uint32(rng.IntN(110))
+			free := id > 4000 && id < 4095 && id != 4050
+			require.Equal(t, free, p.Contains(id), did)
+			switch rng.IntN(3) {
+			case 0:
+				id, err := p.Allocate()
+				did.add("allocate %d %v", id, err)
+				if len(model) == 93 {
 					require.ErrorIs(t, err, ipam.ErrExhausted, did)
 					continue
 				}
 				require.NoError(t, err, did)
-				require.False(t, model[a], did)
-				require.NotContains(t, cfg.Exclude, a, did)
-				model[a], list = true, append(list, a)
-			case 3, 4:
-				if len(list) == 0 {
-					continue
-				}
-				i := rng.IntN(len(list))
-				did.add("release %s", list[i])
-				p.Release(list[i])
-				delete(model, list[i])
-				list = slices.Delete(list, i, i+1)
-			case 5:
-				a := netip.AddrFrom4([4]byte{10, byte(rng.IntN(4)), 0, byte(rng.IntN(70))})
-				err := p.Reserve(a)
-				did.add("reserve %s %v", a, err)
+				require.False(t, model[id], did)
+				model[id] = true
+			case 1:
+				did.add("release %d", id)
+				p.Release(id)
+				delete(model, id)
+			case 2:
+				err := p.Reserve(id)
+				did.add("reserve %d %v", id, err)
 				switch {
-				case !p.Contains(a):
+				case !free:
 					require.ErrorIs(t, err, ipam.ErrOutOfRange, did)
-				case model[a]:
+				case model[id]:
 					require.ErrorIs(t, err, ipam.ErrInUse, did)
 				default:
 					require.NoError(t, err, did)
-					model[a], list = true, append(list, a)
+					model[id] = true
 				}
 			}
-			used, _ := p.Usage()
-			require.Equal(t, uint64(len(model)), used, did)
+			if rng.IntN(20) == 0 {
+				require.Equal(t, slices.Sorted(maps.Keys(model)), slices.Collect(p.All), did)
+			}
+			used, total := p.Usage()
+			require.Equal(t, [2]uint64{uint64(len(model)), 93}, [2]uint64{used, total}, did)
 		}
 	}
 }
@@ -111,7 +197,7 @@ func TestFullPool(t *testing.T) {
 // none overlap, "exhausted" is said only when no aligned subnet of that length
 // is free of others, and in the end everything joins again.
 func TestBlockAgainstList(t *testing.T) {
-	for _, c := range []struct{ root, exclude string }{{"10.0.0.0/16", "10.0.7.0/24"}, {"fd00::/48", "fd00:0:0:3000::/52"}} {
+	for _, c := range []struct{ root, exclude string }{{"10.0.0.0/16", "10.0.7.0/24"}, {"fd00::/48", "fd00:0:0:3000::/52"}, {"fd00::/60", "fd00:0:0:3::/64"}} {
 		for seed := range uint64(5) {
 			rng := rand.New(rand.NewPCG(seed, 6))
 			whole := pfx(c.root)
@@ -156,6 +242,7 @@ func TestBlockAgainstList(t *testing.T) {
 				require.False(t, slices.ContainsFunc(taken, p.Overlaps), did)
 				taken = append(taken, p)
 				require.Equal(t, len(taken)-1, b.Usage(), did)
+				require.Equal(t, slices.SortedFunc(slices.Values(taken[1:]), netip.Prefix.Compare), slices.Collect(b.All), did)
 			}
 			for _, p := range taken[1:] {
 				b.Release(p)

@@ -1,0 +1,193 @@
+package ipam_test
+
+import (
+	"net/netip"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tierloom/tierloom/ipam"
+)
+
+func TestPoolChangesInUse(t *testing.T) {
+	p, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/29")}})
+	require.NoError(t, err)
+	for range 4 {
+		_, err := p.Allocate()
+		require.NoError(t, err)
+	}
+	require.ErrorIs(t, p.Reconfigure(ipam.AddressConfig{}), ipam.ErrInvalid)
+	require.Equal(t, "10.0.0.1-10.0.0.6", p.String(), "nothing has changed")
+	require.NoError(t, p.Reconfigure(ipam.AddressConfig{Ranges: []ipam.Range{{First: ip("10.0.0.3"), Last: ip("10.0.0.8")}}}))
+	require.Equal(t, []netip.Addr{ip("10.0.0.1"), ip("10.0.0.2")}, p.Leaving())
+	used, total := p.Usage()
+	require.Equal(t, [2]uint64{2, 6}, [2]uint64{used, total})
+	require.ErrorIs(t, p.Reserve(ip("10.0.0.1")), ipam.ErrInUse)
+	p.Release(ip("10.0.0.1"))
+	require.ErrorIs(t, p.Reserve(ip("10.0.0.1")), ipam.ErrOutOfRange)
+	a, err := p.Allocate()
+	require.NoError(t, err)
+	require.Equal(t, ip("10.0.0.5"), a, "it goes on where it was")
+	require.Equal(t, []netip.Addr{ip("10.0.0.3"), ip("10.0.0.4"), ip("10.0.0.5"), ip("10.0.0.2")}, slices.Collect(p.All))
+}
+
+func TestWatermarks(t *testing.T) {
+	p, err := ipam.NewPool(ipam.AddressConfig{
+		Ranges: []ipam.Range{{First: ip("10.0.0.1"), Last: ip("10.0.0.10")}}, Watermarks: ipam.Watermarks{High: 0.8, Low: 0.5},
+	})
+	require.NoError(t, err)
+	var states []bool
+	for range 9 {
+		_, err := p.Allocate()
+		require.NoError(t, err)
+		states = append(states, p.NearlyFull())
+	}
+	for a := range p.All {
+		p.Release(a)
+		states = append(states, p.NearlyFull())
+	}
+	up := []bool{false, false, false, false, false, false, false, true, true}
+	down := []bool{true, true, true, false, false, false, false, false, false}
+	require.Equal(t, append(up, down...), states)
+}
+
+func TestPairIsBothOrNone(t *testing.T) {
+	v4, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/24")}})
+	require.NoError(t, err)
+	v6, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("fd00::1/128")}})
+	require.NoError(t, err)
+	a, b, err := ipam.AllocatePair(v4, v6)
+	require.NoError(t, err)
+	require.Equal(t, [2]netip.Addr{ip("10.0.0.1"), ip("fd00::1")}, [2]netip.Addr{a, b})
+	_, _, err = ipam.AllocatePair(v4, v6)
+	require.ErrorIs(t, err, ipam.ErrExhausted)
+	require.ErrorContains(t, err, "fd00::1")
+	used, _ := v4.Usage()
+	require.Equal(t, uint64(1), used)
+}
+
+func TestMACPool(t *testing.T) {
+	p, err := ipam.NewMACPool(ipam.MACConfig{Prefix: []byte{2, 0x74, 0x6c}})
+	require.NoError(t, err)
+	m, err := p.Allocate()
+	require.NoError(t, err)
+	require.Equal(t, "02:74:6c:00:01:00", m.String())
+	require.ErrorIs(t, p.Reserve(m), ipam.ErrInUse)
+	other, err := ipam.ParseMAC("02:74:6d:00:01:00")
+	require.NoError(t, err)
+	require.False(t, p.Contains(other))
+	require.ErrorIs(t, p.Reserve(other), ipam.ErrOutOfRange)
+	p.Release(m)
+	require.NoError(t, p.Reserve(m))
+	for _, prefix := range [][]byte{nil, {2}, {1, 2, 3}} {
+		_, err := ipam.NewMACPool(ipam.MACConfig{Prefix: prefix})
+		require.ErrorIs(t, err, ipam.ErrInvalid, "% x", prefix)
+	}
+	for _, s := range []string{"", "02:74:6c", "02:74:6c:00:01:zz", "02:74:6c:00:01:00:00:00"} {
+		_, err := ipam.ParseMAC(s)
+		require.ErrorIs(t, err, ipam.ErrInvalid, s)
+	}
+}
+
+// heapOf returns the bytes in use after make, less those before.
+func heapOf(t *testing.T, make func() any) int {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	v := make()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	runtime.KeepAlive(v)
+	return int(after.HeapAlloc) - int(before.HeapAlloc)
+}
+
+func TestMemory(t *testing.T) {
+	fill := func(prefix string, every int) func() any {
+		return func() any {
+			p, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx(prefix)}})
+			require.NoError(t, err)
+			a := pfx(prefix).Addr()
+			_, total := p.Usage()
+			for n := 1; n < int(min(total, 1<<24)); n += every {
+				b := a.As4()
+				require.NoError(t, p.Reserve(netip.AddrFrom4([4]byte{b[0], b[1] | byte(n>>16), b[2] | byte(n>>8), b[3] | byte(n)})))
+			}
+			return p
+		}
+	}
+	require.Less(t, heapOf(t, fill("10.0.0.0/8", 100)), 4<<20, "1 % of a /8")
+	require.Less(t, heapOf(t, fill("10.0.0.0/12", 1)), 1<<20/8*11/10, "all of a /12: a bit an address, and little above")
+	sparse := heapOf(t, func() any {
+		p, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("fd00::/64")}})
+		require.NoError(t, err)
+		for i := range 1000 {
+			require.NoError(t, p.Reserve(netip.AddrFrom16([16]byte{0: 0xfd, 11: byte(i), 12: byte(i >> 2), 15: 1})))
+		}
+		return p
+	})
+	require.Less(t, sparse, 2<<20, "1,000 addresses far apart in a /64")
+}
+
+func TestBlockSet(t *testing.T) {
+	block := func(prefix string) *ipam.Block {
+		b, err := ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx(prefix)}})
+		require.NoError(t, err)
+		return b
+	}
+	blocks := func(order ipam.Order) *ipam.BlockSet {
+		s, err := ipam.NewBlockSet(order,
+			ipam.SetBlock{Name: "small", Block: block("10.1.0.0/23")}, ipam.SetBlock{Name: "large", Block: block("10.2.0.0/22")},
+			ipam.SetBlock{Name: "db", Block: block("10.3.0.0/24"), Owners: []string{"ns:db", "cluster:x"}})
+		require.NoError(t, err)
+		return s
+	}
+	for _, c := range []struct {
+		name  string
+		order ipam.Order
+		as    []string
+		want  []string
+	}{
+		{"in order", ipam.InOrder, nil, []string{"10.1.0.0/24", "10.1.1.0/24", "10.2.0.0/24", "10.2.1.0/24", "10.2.2.0/24", "10.2.3.0/24"}},
+		{"least used", ipam.LeastUsed, nil, []string{"10.1.0.0/24", "10.2.0.0/24", "10.2.1.0/24", "10.1.1.0/24", "10.2.2.0/24", "10.2.3.0/24"}},
+		{"its own first", ipam.InOrder, []string{"cluster:y", "ns:db"}, []string{"10.3.0.0/24", "10.1.0.0/24"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := blocks(c.order)
+			for _, want := range c.want {
+				_, p, err := s.Carve(24, c.as...)
+				require.NoError(t, err)
+				require.Equal(t, want, p.String())
+			}
+			if c.as == nil {
+				_, _, err := s.Carve(24)
+				require.ErrorIs(t, err, ipam.ErrExhausted)
+				require.ErrorContains(t, err, `"large"`)
+			}
+		})
+	}
+	s := blocks(ipam.InOrder)
+	_, err := s.Reserve(pfx("10.3.0.0/24"), "ns:web")
+	require.ErrorIs(t, err, ipam.ErrNotOwner)
+	require.ErrorContains(t, err, "ns:db, cluster:x")
+	name, err := s.Reserve(pfx("10.3.0.0/24"), "cluster:x")
+	require.NoError(t, err)
+	require.Equal(t, "db", name)
+	_, err = s.Reserve(pfx("10.3.0.0/25"), "cluster:x")
+	require.ErrorIs(t, err, ipam.ErrInUse)
+	s.Release(pfx("10.3.0.0/24"))
+	_, err = s.Reserve(pfx("10.3.0.0/25"), "cluster:x")
+	require.NoError(t, err)
+	_, err = s.Reserve(pfx("10.9.0.0/24"))
+	require.ErrorIs(t, err, ipam.ErrOutOfRange)
+	private, err := ipam.NewBlockSet(ipam.InOrder, ipam.SetBlock{Name: "db", Block: block("10.3.0.0/24"), Owners: []string{"ns:db"}})
+	require.NoError(t, err)
+	_, _, err = private.Carve(24, "ns:web")
+	require.ErrorIs(t, err, ipam.ErrNotOwner)
+	_, err = ipam.NewBlockSet(ipam.InOrder, ipam.SetBlock{Name: "a", Block: block("10.3.0.0/24")}, ipam.SetBlock{Name: "a", Block: block("10.3.0.0/16")}, ipam.SetBlock{})
+	for _, want := range []string{"given twice", "overlap", "lacks"} {
+		require.ErrorContains(t, err, want)
+	}
+}
