@@ -16,31 +16,43 @@ func (c *Conn) Apply(ctx context.Context, ch ovs.Changes) error {
 	if n == 0 {
 		return nil
 	}
-	c.mu.Lock()
-	c.bundle++
-	id := c.bundle
-	c.mu.Unlock()
 	about := func(i int) string {
 		switch i {
 		case 0:
 			return "bundle open"
 		case n + 1:
 			return "bundle commit"
-		case n + 2:
-			return "barrier"
 		}
 		return change(ch, i-1)
 	}
-	_, err := c.do(ctx, n+3, about, func(xid uint32) ([]byte, error) {
-		w := bundleWriter{b: make([]byte, 0, 200*n+64), id: id, xid: xid}
-		w.control(bundleOpen)
-		if err := w.changes(ch); err != nil {
-			return nil, err
-		}
-		w.control(bundleCommit)
-		return end(begin(w.b, typeBarrierRequest, w.xid), len(w.b)), nil
-	})
-	return err
+	r := c.reserve(n+2, about, committed)
+	w := bundleWriter{b: make([]byte, 0, 200*n+64), id: c.nextBundle(), xid: r.first}
+	w.control(bundleOpen)
+	if err := w.changes(ch); err != nil {
+		return err
+	}
+	w.control(bundleCommit)
+	return c.do(ctx, r, w.b, nil)
+}
+
+// committed expects the answers to a bundle: that it is open, and that it is
+// in force. Those to the messages within come only when they are refused.
+func committed(i, n int, typ uint8, body []byte) (part []byte, last bool, err error) {
+	r := reader{b: body}
+	r.skip(4)
+	kind := r.u16()
+	opened, done := i == 0 && kind == bundleOpen+1, i == n-1 && kind == bundleCommit+1
+	if typ != typeBundleControl || !opened && !done {
+		return nil, false, unexpected(i, n, typ)
+	}
+	return nil, done, nil
+}
+
+func (c *Conn) nextBundle() uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bundle++
+	return c.bundle
 }
 
 // change is the ith change as text, in the order of ovs.Changes.

@@ -15,13 +15,36 @@ import (
 
 // Config tunes a [Conn]. The zero value is good.
 type Config struct {
-	// WriteTimeout bounds how long the switch may leave what is sent unread.
-	// Zero means 30 seconds.
-	WriteTimeout time.Duration
+	// Timeout bounds the handshake, and how long the switch may leave what is
+	// sent unread. Zero means 30 seconds.
+	Timeout time.Duration
 	// EchoInterval is how long the switch may be silent before it is asked
-	// for a sign of life; after three such intervals the connection is
-	// closed. Zero means 10 seconds, negative never.
+	// for a sign of life; after three such intervals without a whole message
+	// the connection is closed. Zero means 10 seconds, negative never.
 	EchoInterval time.Duration
+	// MaxReply bounds the bytes that answer one request; a switch that sends
+	// more loses the connection. Zero means 256 MiB, which is about a million
+	// flows.
+	MaxReply int
+	// AtomicLimit is the most messages that [Conn.Apply] sends in one bundle.
+	// Zero means 50,000.
+	AtomicLimit int
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	if cfg.EchoInterval == 0 {
+		cfg.EchoInterval = 10 * time.Second
+	}
+	if cfg.MaxReply == 0 {
+		cfg.MaxReply = 256 << 20
+	}
+	if cfg.AtomicLimit == 0 {
+		cfg.AtomicLimit = 50000
+	}
+	return cfg
 }
 
 // A Conn is a connection to a bridge. Make one with [Dial] or [New]. All its
@@ -30,11 +53,17 @@ type Conn struct {
 	nc  net.Conn
 	cfg Config
 
-	out   chan []byte   // to the writer
+	br         *bufio.Reader
+	turn       chan struct{} // holds a token while somebody reads; protects br
+	background atomic.Bool   // it is the background that reads
+	leads      atomic.Uint64 // how often a caller began to read
+	writing    chan struct{} // holds a token while somebody writes
+
 	echo  chan []byte   // replies to echo requests; what does not fit is dropped
 	quit  chan struct{} // closed by fail
-	done  chan struct{} // closed when reader and writer have ended
+	done  chan struct{} // closed when all goroutines have ended
 	heard atomic.Bool   // a message came since the last tick
+	wg    sync.WaitGroup
 
 	mu      sync.Mutex // protects what follows
 	xid     uint32     // the last one used
@@ -44,9 +73,6 @@ type Conn struct {
 }
 
 var _ ovs.Switch = (*Conn)(nil)
-
-// ErrSilent says that the switch did not answer for too long.
-var ErrSilent = errors.New("switch is silent")
 
 // Dial connects to a bridge: network "unix" with the path of its management
 // socket, or "tcp". The context bounds the connection and the handshake.
@@ -61,21 +87,16 @@ func Dial(ctx context.Context, network, addr string, cfg Config) (*Conn, error) 
 // New makes a connection of nc, which it owns from then on, and agrees on the
 // version: the peer must speak OpenFlow 1.5.
 func New(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
-	if cfg.WriteTimeout == 0 {
-		cfg.WriteTimeout = 30 * time.Second
-	}
-	if cfg.EchoInterval == 0 {
-		cfg.EchoInterval = 10 * time.Second
-	}
+	cfg = cfg.withDefaults()
 	c := &Conn{
-		nc: nc, cfg: cfg,
-		out: make(chan []byte), echo: make(chan []byte, 16),
+		nc: nc, cfg: cfg, br: bufio.NewReaderSize(nc, readBuffer),
+		turn: make(chan struct{}, 1), writing: make(chan struct{}, 1), echo: make(chan []byte, 16),
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
+	_ = nc.SetDeadline(time.Now().Add(cfg.Timeout))
 	// The deadline of the past also ends a handshake that begins after it.
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
-	br := bufio.NewReaderSize(nc, 64<<10)
-	err := c.handshake(br)
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(past) })
+	err := c.handshake()
 	if !stop() {
 		err = errors.Join(context.Cause(ctx), err)
 	}
@@ -83,55 +104,10 @@ func New(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
 		_ = nc.Close()
 		return nil, fmt.Errorf("openflow: handshake: %w", err)
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() { c.read(br) })
-	wg.Go(c.write)
-	go func() {
-		wg.Wait()
-		close(c.done)
-	}()
+	_ = nc.SetDeadline(time.Time{})
+	c.wg.Go(c.listen)
+	c.wg.Go(c.keep)
 	return c, nil
-}
-
-// handshake exchanges hellos (section 6.3.1). The version bitmap says 1.5.
-func (c *Conn) handshake(br *bufio.Reader) error {
-	b := begin(nil, typeHello, 0)
-	b = be.AppendUint32(append(b, 0, 1, 0, 8), 1<<version)
-	if _, err := c.nc.Write(end(b, 0)); err != nil {
-		return err
-	}
-	h, body, err := readMessage(br)
-	switch {
-	case err != nil:
-		return err
-	case h.typ == typeError:
-		return errors.New("the switch does not speak OpenFlow 1.5 (is it in the bridge's protocols?)")
-	case h.typ != typeHello:
-		return malformed("message of type %d before hello", h.typ)
-	}
-	theirs, err := readVersions(h, body)
-	if err == nil && theirs&(1<<version) == 0 {
-		err = fmt.Errorf("the switch speaks wire versions %#b, which lacks bit %d: OpenFlow 1.5 must be in the bridge's protocols", theirs, version)
-	}
-	return err
-}
-
-// readVersions returns a bit for each wire version that a hello offers. One
-// without a bitmap offers all up to its header's.
-func readVersions(h header, body []byte) (uint32, error) {
-	r := reader{b: body}
-	for len(r.b) > 0 {
-		typ, n := r.u16(), int(r.u16())
-		element := r.sub(n - 4)
-		r.skip(min((8-n%8)%8, len(r.b)))
-		if r.bad {
-			return 0, malformed("element of hello of length %d", n)
-		}
-		if typ == 1 {
-			return element.u32(), nil
-		}
-	}
-	return uint32(1)<<(min(h.version, 30)+1) - 1, nil
 }
 
 // Close ends the connection and waits for its goroutines.
@@ -150,4 +126,24 @@ func (c *Conn) Wait() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
+}
+
+// fail ends the connection and every request. Done follows when the
+// goroutines have noticed.
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = fmt.Errorf("openflow: %w: %w", ErrClosed, err)
+	close(c.quit)
+	_ = c.nc.Close()
+	for len(c.pending) > 0 {
+		c.finishLocked(c.pending[0], c.err)
+	}
+	go func() {
+		c.wg.Wait()
+		close(c.done)
+	}()
 }

@@ -168,7 +168,7 @@ func TestAbandonedRequests(t *testing.T) {
 func TestSwitchThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		c := peer(t, openflow.Config{EchoInterval: -1, WriteTimeout: time.Minute}, func(io.Writer, message) { <-stuck })
+		c := peer(t, openflow.Config{EchoInterval: -1, Timeout: time.Minute}, func(io.Writer, message) { <-stuck })
 		failed := make(chan error)
 		for range 2 { // the first is read, the second stalls
 			go func() { failed <- c.Barrier(t.Context()) }()

@@ -16,10 +16,11 @@
 // the handshake.
 //
 // Concurrency: all methods of a Conn may be called at once; requests are
-// matched to answers by transaction id, and several are in flight. One
-// goroutine reads and one writes; they end with the connection, and Close
-// waits for them. A request whose context ends is given up; the connection
-// goes on.
+// matched to answers by transaction id, and several are in flight. A caller
+// writes its request and reads while it waits for the answer; a goroutine reads
+// what comes in between, another keeps the connection alive. They end with the
+// connection, and Close waits for them. A request whose context ends is given
+// up; the connection goes on.
 //
 // Errors: [*Error] is what the switch answered, with the flow or group that it
 // was about; [ErrClosed] says that the connection is gone, also because of

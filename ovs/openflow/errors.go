@@ -8,6 +8,9 @@ import (
 // ErrClosed says that the connection is gone.
 var ErrClosed = errors.New("connection closed")
 
+// ErrSilent says that the switch did not answer for too long.
+var ErrSilent = errors.New("switch is silent")
+
 // ErrMalformed says that a message cannot be read.
 var ErrMalformed = errors.New("malformed message")
 
@@ -46,6 +49,15 @@ var errorCodes = map[[2]uint16]string{
 	{5, 1}: "table full", {5, 2}: "no such table", {5, 3}: "overlaps", {5, 4}: "no permission",
 	{6, 0}: "group exists", {6, 1}: "invalid group", {6, 3}: "out of groups", {6, 7}: "loop", {6, 8}: "no such group", {6, 10}: "bad type", {6, 12}: "bad bucket",
 	{17, 4}: "bundle closed", {17, 13}: "a message failed", {17, 14}: "timeout",
+}
+
+func readError(b []byte) (*Error, error) {
+	r := reader{b: b}
+	e := &Error{Type: r.u16(), Code: r.u16()}
+	if r.bad {
+		return nil, malformed("error message of %d bytes", len(b))
+	}
+	return e, nil
 }
 
 func malformed(format string, args ...any) error {

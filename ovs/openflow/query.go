@@ -24,51 +24,37 @@ func (c *Conn) Flows(ctx context.Context, cookie, mask uint64) ([]ovs.Flow, erro
 // FlowStats returns the flows whose cookie equals cookie in the bits of mask,
 // with their counters.
 func (c *Conn) FlowStats(ctx context.Context, cookie, mask uint64) ([]FlowStat, error) {
-	return multipart(ctx, c, "dump-flows", func(xid uint32) []byte { return appendFlowRequest(nil, xid, cookie, mask) }, readFlowStats)
+	return dump(ctx, c, "dump-flows", multipartFlowDesc, func(xid uint32) []byte {
+		return appendFlowRequest(nil, xid, cookie, mask)
+	}, readFlowStats)
 }
 
 // Groups implements ovs.Switch.
 func (c *Conn) Groups(ctx context.Context) ([]ovs.Group, error) {
-	return multipart(ctx, c, "dump-groups", func(xid uint32) []byte {
+	return dump(ctx, c, "dump-groups", multipartGroupDesc, func(xid uint32) []byte {
 		return appendGroupRequest(nil, xid, multipartGroupDesc)
 	}, readGroups)
 }
 
 // GroupStats returns the counters of all groups.
 func (c *Conn) GroupStats(ctx context.Context) ([]GroupStat, error) {
-	return multipart(ctx, c, "dump-group-stats", func(xid uint32) []byte {
+	return dump(ctx, c, "dump-group-stats", multipartGroupStats, func(xid uint32) []byte {
 		return appendGroupRequest(nil, xid, multipartGroupStats)
 	}, readGroupStats)
 }
 
 // PortDesc returns the ports of the bridge.
 func (c *Conn) PortDesc(ctx context.Context) ([]Port, error) {
-	return multipart(ctx, c, "dump-ports-desc", func(xid uint32) []byte {
+	return dump(ctx, c, "dump-ports-desc", multipartPortDesc, func(xid uint32) []byte {
 		return appendPortRequest(nil, xid, multipartPortDesc)
 	}, readPorts)
 }
 
 // PortStats returns the counters of all ports.
 func (c *Conn) PortStats(ctx context.Context) ([]PortStat, error) {
-	return multipart(ctx, c, "dump-ports", func(xid uint32) []byte {
+	return dump(ctx, c, "dump-ports", multipartPortStats, func(xid uint32) []byte {
 		return appendPortRequest(nil, xid, multipartPortStats)
 	}, readPortStats)
-}
-
-func multipart[T any](ctx context.Context, c *Conn, what string, ask func(xid uint32) []byte, read func([]byte) ([]T, error)) ([]T, error) {
-	answers, err := c.do(ctx, 1, func(int) string { return what }, func(xid uint32) ([]byte, error) { return ask(xid), nil })
-	if err != nil {
-		return nil, err
-	}
-	var out []T
-	for _, a := range answers {
-		part, err := read(a)
-		if err != nil {
-			return nil, fmt.Errorf("openflow: %s: %w", what, err)
-		}
-		out = append(out, part...)
-	}
-	return out, nil
 }
 
 // Features are what a switch says of itself (section 7.3.1).
@@ -79,45 +65,24 @@ type Features struct {
 
 // Features asks the switch what it is.
 func (c *Conn) Features(ctx context.Context) (Features, error) {
-	answers, err := c.do(ctx, 1, func(int) string { return "features" }, func(xid uint32) ([]byte, error) {
-		return end(begin(nil, typeFeaturesRequest, xid), 0), nil
+	var f Features
+	err := c.ask(ctx, "features", reply(typeFeaturesReply, 24), func(xid uint32) []byte {
+		return end(begin(nil, typeFeaturesRequest, xid), 0)
+	}, func(b []byte) error {
+		r := reader{b: b}
+		f.DatapathID = r.u64()
+		r.skip(4)
+		f.Tables = r.u8()
+		return nil
 	})
-	if err != nil {
-		return Features{}, err
-	}
-	if len(answers) != 1 {
-		return Features{}, fmt.Errorf("openflow: features: %w", malformed("%d answers", len(answers)))
-	}
-	r := reader{b: answers[0]}
-	f := Features{DatapathID: r.u64()}
-	r.skip(4)
-	f.Tables = r.u8()
-	if r.bad {
-		return Features{}, fmt.Errorf("openflow: features: %w", malformed("reply of %d bytes", len(answers[0])))
-	}
-	return f, nil
+	return f, err
 }
 
 // Barrier returns when the switch has handled all that came before.
 func (c *Conn) Barrier(ctx context.Context) error {
-	_, err := c.do(ctx, 1, func(int) string { return "barrier" }, func(xid uint32) ([]byte, error) {
-		return end(begin(nil, typeBarrierRequest, xid), 0), nil
-	})
-	return err
-}
-
-// confirmed sends one message and a barrier, for messages that are answered
-// only when they are refused.
-func (c *Conn) confirmed(ctx context.Context, what string, encode func(xid uint32) ([]byte, error)) error {
-	about := func(i int) string { return [...]string{what, "barrier"}[i] }
-	_, err := c.do(ctx, 2, about, func(xid uint32) ([]byte, error) {
-		b, err := encode(xid)
-		if err != nil {
-			return nil, err
-		}
-		return end(begin(b, typeBarrierRequest, xid+1), len(b)), nil
-	})
-	return err
+	return c.ask(ctx, "barrier", reply(typeBarrierReply, 0), func(xid uint32) []byte {
+		return end(begin(nil, typeBarrierRequest, xid), 0)
+	}, nil)
 }
 
 // nxtFlushZone is NXT_CT_FLUSH_ZONE.

@@ -1,0 +1,113 @@
+package openflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// send writes b, which it needs no longer when it returns without an error.
+// When the context ends within, the rest follows: half a message would end the
+// connection.
+func (c *Conn) send(ctx context.Context, b []byte) error {
+	select {
+	case c.writing <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.quit:
+		return c.reason()
+	}
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { _ = c.nc.SetWriteDeadline(past) })
+		defer stop()
+	}
+	rest, err := c.write(ctx, b)
+	if interrupted := err != nil && err == ctx.Err(); interrupted && len(rest) < len(b) && c.finish(rest) {
+		return context.Cause(ctx)
+	} else if err != nil && !interrupted {
+		c.fail(err)
+		err = c.reason()
+	} else if interrupted {
+		err = context.Cause(ctx)
+	}
+	<-c.writing
+	return err
+}
+
+// write returns what is left of b when it fails; with the error of the context
+// when that has ended.
+func (c *Conn) write(ctx context.Context, b []byte) ([]byte, error) {
+	for len(b) > 0 {
+		deadline := time.Now().Add(c.cfg.Timeout)
+		_ = c.nc.SetWriteDeadline(deadline) // before the look at the context, which interrupts
+		if err := ctx.Err(); err != nil {
+			return b, err
+		}
+		n, err := c.nc.Write(b[:min(len(b), maxLen)])
+		b = b[n:]
+		// An interruption may have been meant for the one who wrote before.
+		if err != nil && !(errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(deadline)) {
+			return b, err
+		}
+	}
+	return nil, nil
+}
+
+// finish writes the rest of a message in the background, and then lets others
+// write; false if the connection has ended.
+func (c *Conn) finish(rest []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.wg.Go(func() {
+		if _, err := c.write(context.Background(), rest); err != nil {
+			c.fail(err)
+		}
+		<-c.writing
+	})
+	return true
+}
+
+func (c *Conn) reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// keep answers the switch's echo requests and asks a silent switch for a sign
+// of life, until the connection ends.
+func (c *Conn) keep() {
+	var tick <-chan time.Time
+	if c.cfg.EchoInterval > 0 {
+		t := time.NewTicker(c.cfg.EchoInterval)
+		defer t.Stop()
+		tick = t.C
+	}
+	silent := 0
+	for {
+		var b []byte
+		select {
+		case <-c.quit:
+			return
+		case b = <-c.echo:
+		case <-tick:
+			if silent++; c.heard.Swap(false) {
+				silent = 0
+			}
+			if silent > 3 {
+				c.fail(fmt.Errorf("%w for %v", ErrSilent, 3*c.cfg.EchoInterval))
+				return
+			}
+			if silent > 0 {
+				b = end(begin(nil, typeEchoRequest, 0), 0)
+			}
+		}
+		if len(b) > 0 && c.send(context.Background(), b) != nil {
+			return
+		}
+	}
+}
