@@ -7,32 +7,51 @@ import (
 	"github.com/tierloom/tierloom/ovs"
 )
 
-// Apply makes the changes in one atomic, ordered bundle and returns when they
-// are in force. With an [*Error], which names the flow or group, the switch
-// has none of them. When the context ends first, or the connection, it is
-// unknown whether it has.
+// Apply makes the changes and returns when they are in force.
+//
+// Up to Config.AtomicLimit messages go in one atomic, ordered bundle: with an
+// [*Error], which names the flow or group, the switch has none of them. More go
+// as [Conn.AddFlows] sends them, in atomic bundles of at most 1,000, in order:
+// with an error the switch has those before the bundle that was refused, none
+// after. When the context ends first, or the connection, it is unknown whether
+// it has the last bundle.
 func (c *Conn) Apply(ctx context.Context, ch ovs.Changes) error {
 	n := ch.Len()
-	if n == 0 {
+	switch {
+	case n == 0:
 		return nil
+	case n > c.cfg.AtomicLimit:
+		_, err := c.stream(ctx, edits(ch))
+		return err
 	}
-	about := func(i int) string {
-		switch i {
-		case 0:
-			return "bundle open"
-		case n + 1:
-			return "bundle commit"
-		}
-		return change(ch, i-1)
-	}
-	r := c.reserve(n+2, about, committed)
+	r := c.reserve(n+2, func(i int) string { return bundleText(ch, i) }, committed)
 	w := bundleWriter{b: make([]byte, 0, 200*n+64), id: c.nextBundle(), xid: r.first}
 	w.control(bundleOpen)
-	if err := w.changes(ch); err != nil {
-		return err
+	for e := range edits(ch) {
+		if err := w.add(e); err != nil {
+			return err
+		}
 	}
 	w.control(bundleCommit)
 	return c.do(ctx, r, w.b, nil)
+}
+
+// bundleText says what the ith message of a bundle is about.
+func bundleText(ch ovs.Changes, i int) string {
+	n := 0
+	for e := range edits(ch) {
+		if n++; n == i {
+			return e.String()
+		}
+	}
+	return bundleEnd(i)
+}
+
+func bundleEnd(i int) string {
+	if i == 0 {
+		return "bundle"
+	}
+	return "bundle commit"
 }
 
 // committed expects the answers to a bundle: that it is open, and that it is
@@ -55,31 +74,10 @@ func (c *Conn) nextBundle() uint32 {
 	return c.bundle
 }
 
-// change is the ith change as text, in the order of ovs.Changes.
-func change(c ovs.Changes, i int) string {
-	for _, part := range []struct {
-		verb string
-		n    int
-		text func(i int) string
-	}{
-		{"add-group", len(c.GroupAdd), func(i int) string { return c.GroupAdd[i].String() }},
-		{"mod-group", len(c.GroupModify), func(i int) string { return c.GroupModify[i].String() }},
-		{"add-flow", len(c.FlowAdd), func(i int) string { return c.FlowAdd[i].String() }},
-		{"del-flow", len(c.FlowDelete), func(i int) string { return c.FlowDelete[i].String() }},
-		{"del-group", len(c.GroupDelete), func(i int) string { return fmt.Sprintf("group_id=%d", c.GroupDelete[i]) }},
-	} {
-		if i < part.n {
-			return part.verb + " " + part.text(i)
-		}
-		i -= part.n
-	}
-	return "change"
-}
-
 // A bundleWriter lays the messages of a bundle out (section 7.3.9).
 type bundleWriter struct {
 	b       []byte
-	id, xid uint32
+	id, xid uint32 // xid is the next
 }
 
 const bundleFlags = bundleAtomic | bundleOrdered
@@ -91,65 +89,19 @@ func (w *bundleWriter) control(typ uint16) {
 	w.xid++
 }
 
-// open begins the message around a change; close ends it.
-func (w *bundleWriter) open() (start int) {
-	start = len(w.b)
-	w.b = be.AppendUint32(begin(w.b, typeBundleAdd, w.xid), w.id)
-	w.b = be.AppendUint16(append(w.b, 0, 0), bundleFlags)
-	return start
-}
-
-func (w *bundleWriter) close(start int, err error, what fmt.Stringer) error {
-	if err == nil && len(w.b)-start > maxLen {
-		err = fmt.Errorf("openflow: %s: %d bytes, a message holds %d", what, len(w.b)-start, maxLen)
+// add appends the message around an edit; with an error, nothing.
+func (w *bundleWriter) add(e edit) error {
+	start := len(w.b)
+	b := be.AppendUint32(begin(w.b, typeBundleAdd, w.xid), w.id)
+	b = be.AppendUint16(append(b, 0, 0), bundleFlags)
+	b, err := e.append(b, w.xid)
+	if err == nil && len(b)-start > maxLen {
+		err = fmt.Errorf("openflow: %s: %d bytes, a message holds %d", e, len(b)-start, maxLen)
 	}
 	if err != nil {
 		return err
 	}
-	w.b = end(w.b, start)
+	w.b = end(b, start)
 	w.xid++
-	return nil
-}
-
-func (w *bundleWriter) group(command uint16, g *ovs.Group) error {
-	start := w.open()
-	var err error
-	w.b, err = appendGroupMod(w.b, w.xid, command, g)
-	return w.close(start, err, g)
-}
-
-func (w *bundleWriter) flow(command uint8, f *ovs.Flow) error {
-	start := w.open()
-	var err error
-	w.b, err = appendFlowMod(w.b, w.xid, command, f)
-	return w.close(start, err, f)
-}
-
-func (w *bundleWriter) changes(ch ovs.Changes) error {
-	for i := range ch.GroupAdd {
-		if err := w.group(groupAdd, &ch.GroupAdd[i]); err != nil {
-			return err
-		}
-	}
-	for i := range ch.GroupModify {
-		if err := w.group(groupModify, &ch.GroupModify[i]); err != nil {
-			return err
-		}
-	}
-	for i := range ch.FlowAdd {
-		if err := w.flow(flowAdd, &ch.FlowAdd[i]); err != nil {
-			return err
-		}
-	}
-	for i := range ch.FlowDelete {
-		if err := w.flow(flowDeleteStrict, &ch.FlowDelete[i]); err != nil {
-			return err
-		}
-	}
-	for _, id := range ch.GroupDelete {
-		if err := w.group(groupDelete, &ovs.Group{ID: id}); err != nil {
-			return err
-		}
-	}
 	return nil
 }

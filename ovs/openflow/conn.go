@@ -59,11 +59,11 @@ type Conn struct {
 	leads      atomic.Uint64 // how often a caller began to read
 	writing    chan struct{} // holds a token while somebody writes
 
-	echo  chan []byte   // replies to echo requests; what does not fit is dropped
-	quit  chan struct{} // closed by fail
-	done  chan struct{} // closed when all goroutines have ended
-	heard atomic.Bool   // a message came since the last tick
-	wg    sync.WaitGroup
+	asides chan []byte   // messages for keep to send
+	quit   chan struct{} // closed by fail
+	done   chan struct{} // closed when all goroutines have ended
+	heard  atomic.Bool   // a message came since the last tick
+	wg     sync.WaitGroup
 
 	mu      sync.Mutex // protects what follows
 	xid     uint32     // the last one used
@@ -90,7 +90,7 @@ func New(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
 	cfg = cfg.withDefaults()
 	c := &Conn{
 		nc: nc, cfg: cfg, br: bufio.NewReaderSize(nc, readBuffer),
-		turn: make(chan struct{}, 1), writing: make(chan struct{}, 1), echo: make(chan []byte, 16),
+		turn: make(chan struct{}, 1), writing: make(chan struct{}, 1), asides: make(chan []byte, 16),
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	_ = nc.SetDeadline(time.Now().Add(cfg.Timeout))

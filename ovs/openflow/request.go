@@ -10,6 +10,7 @@ import (
 // ids. The Conn's mutex protects its fields.
 type request struct {
 	first, last uint32
+	sent        uint32             // how many of them; there is no answer to others
 	about       func(i int) string // what the ith of them is about, for errors
 	expect      expect
 	parts       [][]byte // what came and was not taken
@@ -65,10 +66,7 @@ func (c *Conn) dispatch(h header, body []byte) error {
 	}
 	switch h.typ {
 	case typeEchoRequest:
-		select {
-		case c.echo <- end(append(begin(nil, typeEchoReply, h.xid), body...), 0):
-		default: // a flood; the switch is not listening either
-		}
+		c.aside(end(append(begin(nil, typeEchoReply, h.xid), body...), 0))
 		return nil
 	case typeEchoReply:
 		return nil
@@ -85,6 +83,9 @@ func (c *Conn) dispatch(h header, body []byte) error {
 // answerLocked gives a request a message, of which it keeps a copy.
 func (c *Conn) answerLocked(r *request, h header, body []byte) error {
 	i, n := int(h.xid-r.first), int(r.last-r.first)+1
+	if i >= int(r.sent) {
+		return malformed("message of type %d as answer to one that was not sent", h.typ)
+	}
 	if h.typ == typeError {
 		e, err := readError(body)
 		if err != nil {
@@ -145,7 +146,7 @@ func (c *Conn) reserve(n int, about func(i int) string, e expect) *request {
 	if c.xid+uint32(n) < c.xid { // no request wraps, none uses what unasked messages have: 0
 		c.xid = 0
 	}
-	r := &request{first: c.xid + 1, last: c.xid + uint32(n), about: about, expect: e, ready: make(chan struct{}, 1)}
+	r := &request{first: c.xid + 1, last: c.xid + uint32(n), sent: uint32(n), about: about, expect: e, ready: make(chan struct{}, 1)}
 	c.xid = r.last
 	return r
 }

@@ -78,8 +78,17 @@ func (c *Conn) reason() error {
 	return c.err
 }
 
-// keep answers the switch's echo requests and asks a silent switch for a sign
-// of life, until the connection ends.
+// aside sends a message that nobody waits for. When many wait to be sent it is
+// dropped: the switch is not listening.
+func (c *Conn) aside(b []byte) {
+	select {
+	case c.asides <- b:
+	default:
+	}
+}
+
+// keep sends what is aside, and asks a silent switch for a sign of life, until
+// the connection ends.
 func (c *Conn) keep() {
 	var tick <-chan time.Time
 	if c.cfg.EchoInterval > 0 {
@@ -93,7 +102,7 @@ func (c *Conn) keep() {
 		select {
 		case <-c.quit:
 			return
-		case b = <-c.echo:
+		case b = <-c.asides:
 		case <-tick:
 			if silent++; c.heard.Swap(false) {
 				silent = 0
