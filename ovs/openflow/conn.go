@@ -65,11 +65,12 @@ type Conn struct {
 	heard  atomic.Bool   // a message came since the last tick
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex // protects what follows
-	xid     uint32     // the last one used
-	bundle  uint32
-	pending []*request
-	err     error // why the connection ended
+	mu          sync.Mutex // protects what follows
+	xid         uint32     // the last one used
+	bundle      uint32
+	pending     []*request
+	subscribers []*Subscription
+	err         error // why the connection ended
 }
 
 var _ ovs.Switch = (*Conn)(nil)

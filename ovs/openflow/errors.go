@@ -16,44 +16,50 @@ var ErrMalformed = errors.New("malformed message")
 
 // An Error is a refusal by the switch (section 7.5.4).
 type Error struct {
-	Type, Code uint16
+	// Experimenter is 0, or who defined the error, and then Type is 65535 and
+	// Code theirs: 0x2320 is Nicira, 0x4f4e4600 the ONF.
+	Experimenter uint32
+	Type, Code   uint16
 	// About is the flow, group or request that was refused, as text.
 	About string
 }
 
-// Error returns "openflow: switch refused add-flow ...: bad action (type 2, code 5)".
+// Error returns "openflow: switch refused add-flow ...: bad action, bad argument (type 2, code 5)".
 func (e *Error) Error() string {
-	name := fmt.Sprintf("error type %d", e.Type)
-	if int(e.Type) < len(errorTypes) {
-		name = errorTypes[e.Type]
+	return fmt.Sprintf("openflow: switch refused %s: %s", e.About, e.reason())
+}
+
+func (e *Error) reason() string {
+	switch e.Experimenter {
+	case 0:
+		name := fmt.Sprintf("error type %d", e.Type)
+		if int(e.Type) < len(errorTypes) {
+			name = errorTypes[e.Type]
+		}
+		if s, ok := errorCodes[[2]uint16{e.Type, e.Code}]; ok {
+			name += ", " + s
+		}
+		return fmt.Sprintf("%s (type %d, code %d)", name, e.Type, e.Code)
+	case nicira:
+		if s, ok := niciraErrors[e.Code]; ok {
+			return fmt.Sprintf("%s (Nicira, code %d)", s, e.Code)
+		}
+	case onf:
+		if code := e.Code - onfBundle; e.Code >= onfBundle && code < 16 {
+			return fmt.Sprintf("bundle failed, %s (ONF, code %d)", errorCodes[[2]uint16{errorBundle, code}], e.Code)
+		}
 	}
-	if s, ok := errorCodes[[2]uint16{e.Type, e.Code}]; ok {
-		name += ", " + s
-	}
-	return fmt.Sprintf("openflow: switch refused %s: %s (type %d, code %d)", e.About, name, e.Type, e.Code)
+	return fmt.Sprintf("experimenter %#x, code %d", e.Experimenter, e.Code)
 }
 
-// errorTypes are the names of ofp_error_type (section 7.5.4).
-var errorTypes = []string{
-	"hello failed", "bad request", "bad action", "bad instruction", "bad match", "flow mod failed", "group mod failed",
-	"port mod failed", "table mod failed", "queue op failed", "switch config failed", "role request failed",
-	"meter mod failed", "table features failed", "bad property", "async config failed", "flow monitor failed", "bundle failed",
-}
-
-// errorCodes are names of the codes that flows and groups meet.
-var errorCodes = map[[2]uint16]string{
-	{2, 0}: "unknown type", {2, 1}: "length", {2, 2}: "unknown experimenter", {2, 4}: "no such port", {2, 5}: "bad argument",
-	{2, 7}: "too many", {2, 9}: "no such group", {2, 10}: "inconsistent with the match", {2, 12}: "bad tag", {2, 13}: "field cannot be set",
-	{2, 14}: "bad length of a field", {2, 15}: "bad value of a field",
-	{3, 2}: "no such table", {4, 6}: "unknown field", {4, 7}: "bad value", {4, 8}: "bad mask", {4, 9}: "prerequisite is missing", {4, 10}: "field given twice",
-	{5, 1}: "table full", {5, 2}: "no such table", {5, 3}: "overlaps", {5, 4}: "no permission",
-	{6, 0}: "group exists", {6, 1}: "invalid group", {6, 3}: "out of groups", {6, 7}: "loop", {6, 8}: "no such group", {6, 10}: "bad type", {6, 12}: "bad bucket",
-	{17, 4}: "bundle closed", {17, 13}: "a message failed", {17, 14}: "timeout",
-}
-
+// readError reads the body of an error message. That of an experimenter
+// follows the code, which is then its type.
 func readError(b []byte) (*Error, error) {
 	r := reader{b: b}
 	e := &Error{Type: r.u16(), Code: r.u16()}
+	if e.Type == errorExperimenter {
+		e.Experimenter = r.u32()
+	}
 	if r.bad {
 		return nil, malformed("error message of %d bytes", len(b))
 	}

@@ -1,8 +1,8 @@
 package openflow
 
 import (
+	"bytes"
 	"context"
-	"fmt"
 
 	"github.com/tierloom/tierloom/ovs"
 )
@@ -59,9 +59,28 @@ func (c *Conn) PortStats(ctx context.Context) ([]PortStat, error) {
 
 // Features are what a switch says of itself (section 7.3.1).
 type Features struct {
-	DatapathID uint64
-	Tables     uint8
+	DatapathID   uint64
+	Buffers      uint32 // packets it keeps for us
+	Tables       uint8
+	Auxiliary    uint8 // number of this connection, 0 is the main one
+	Capabilities Capabilities
 }
+
+// Capabilities are what a switch can do.
+type Capabilities uint32
+
+// Bits of Capabilities.
+const (
+	CanFlowStats    Capabilities = 1 << 0
+	CanTableStats   Capabilities = 1 << 1
+	CanPortStats    Capabilities = 1 << 2
+	CanGroupStats   Capabilities = 1 << 3
+	CanReassemble   Capabilities = 1 << 5
+	CanQueueStats   Capabilities = 1 << 6
+	CanBlockPorts   Capabilities = 1 << 8
+	CanBundles      Capabilities = 1 << 9
+	CanMonitorFlows Capabilities = 1 << 10
+)
 
 // Features asks the switch what it is.
 func (c *Conn) Features(ctx context.Context) (Features, error) {
@@ -70,12 +89,53 @@ func (c *Conn) Features(ctx context.Context) (Features, error) {
 		return end(begin(nil, typeFeaturesRequest, xid), 0)
 	}, func(b []byte) error {
 		r := reader{b: b}
-		f.DatapathID = r.u64()
-		r.skip(4)
-		f.Tables = r.u8()
+		f = Features{DatapathID: r.u64(), Buffers: r.u32(), Tables: r.u8(), Auxiliary: r.u8()}
+		r.skip(2)
+		f.Capabilities = Capabilities(r.u32())
 		return nil
 	})
 	return f, err
+}
+
+// A Description is what a switch and its makers call it (section 7.3.5.1).
+type Description struct{ Manufacturer, Hardware, Software, Serial, Datapath string }
+
+// Describe asks what the switch is called.
+func (c *Conn) Describe(ctx context.Context) (Description, error) {
+	list, err := dump(ctx, c, "dump-desc", multipartDesc, func(xid uint32) []byte {
+		return multipartRequest(xid, multipartDesc)
+	}, readDescription)
+	return one("dump-desc", list, err)
+}
+
+const multipartDesc = 0
+
+func readDescription(b []byte) ([]Description, error) {
+	r := reader{b: b}
+	text := func(n int) string {
+		s, _, _ := bytes.Cut(r.take(n), []byte{0})
+		return string(s)
+	}
+	d := Description{text(256), text(256), text(256), text(32), text(256)}
+	if r.bad {
+		return nil, malformed("description of %d bytes", len(b))
+	}
+	return []Description{d}, nil
+}
+
+// Echo returns when the switch has sent the bytes back: a round trip.
+func (c *Conn) Echo(ctx context.Context, payload []byte) error {
+	if len(payload) > maxLen-headerLen {
+		payload = payload[:maxLen-headerLen]
+	}
+	return c.ask(ctx, "echo", reply(typeEchoReply, len(payload)), func(xid uint32) []byte {
+		return end(append(begin(nil, typeEchoRequest, xid), payload...), 0)
+	}, func(b []byte) error {
+		if !bytes.Equal(b, payload) {
+			return malformed("echo of %d bytes differs", len(payload))
+		}
+		return nil
+	})
 }
 
 // Barrier returns when the switch has handled all that came before.
@@ -83,34 +143,4 @@ func (c *Conn) Barrier(ctx context.Context) error {
 	return c.ask(ctx, "barrier", reply(typeBarrierReply, 0), func(xid uint32) []byte {
 		return end(begin(nil, typeBarrierRequest, xid), 0)
 	}, nil)
-}
-
-// nxtFlushZone is NXT_CT_FLUSH_ZONE.
-const nxtFlushZone = 29
-
-// FlushCTZone removes all connections of a conntrack zone.
-func (c *Conn) FlushCTZone(ctx context.Context, zone uint16) error {
-	return c.confirmed(ctx, fmt.Sprintf("flush of ct zone %d", zone), func(xid uint32) ([]byte, error) {
-		b := be.AppendUint32(be.AppendUint32(begin(nil, typeExperimenter, xid), nicira), nxtFlushZone)
-		return end(be.AppendUint16(zeros(b, 6), zone), 0), nil
-	})
-}
-
-// PacketOut sends a frame through actions, as if it came in by inPort
-// (section 7.3.6).
-func (c *Conn) PacketOut(ctx context.Context, inPort uint32, frame []byte, actions ...ovs.Action) error {
-	return c.confirmed(ctx, "packet-out", func(xid uint32) ([]byte, error) {
-		list, err := appendActions(nil, actions)
-		if err != nil {
-			return nil, err
-		}
-		b := be.AppendUint32(begin(nil, typePacketOut, xid), noBuffer)
-		b = append(be.AppendUint16(b, uint16(len(list))), 0, 0)
-		b = appendMatch(b, ovs.NewMatch(ovs.InPort(inPort)))
-		b = append(append(b, list...), frame...)
-		if len(b) > maxLen {
-			return nil, fmt.Errorf("openflow: packet-out: %d bytes, a message holds %d", len(b), maxLen)
-		}
-		return end(b, 0), nil
-	})
 }

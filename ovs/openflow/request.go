@@ -58,23 +58,24 @@ func unexpected(i, n int, typ uint8) error {
 	return malformed("message of type %d as answer to message %d of %d", typ, i+1, n)
 }
 
-// dispatch hands a message to the request that it answers. Others, such as
-// port status, are passed over.
+// dispatch hands a message to the request that it answers, or else to the
+// subscribers. Late answers to what was abandoned are passed over.
 func (c *Conn) dispatch(h header, body []byte) error {
 	if h.version != version {
+		if h.typ == typeError { // Open vSwitch 3.1 garbles one about a flow monitor, and then sends it again
+			return nil
+		}
 		return malformed("message of wire version %d", h.version)
 	}
-	switch h.typ {
-	case typeEchoRequest:
+	if h.typ == typeEchoRequest {
 		c.aside(end(append(begin(nil, typeEchoReply, h.xid), body...), 0))
-		return nil
-	case typeEchoReply:
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := slices.IndexFunc(c.pending, func(r *request) bool { return h.xid-r.first <= r.last-r.first })
 	if i < 0 {
+		c.publishLocked(h, body)
 		return nil
 	}
 	return c.answerLocked(c.pending[i], h, body)
