@@ -3,6 +3,7 @@ package openflow
 const (
 	onf               = 0x4f4e4600
 	onfBundle         = 2300 // of the ONF's codes for OpenFlow 1.3
+	errorFlowMonitor  = 16
 	errorBundle       = 17
 	errorExperimenter = 0xffff
 )

@@ -157,13 +157,34 @@ func (c *Conn) CancelMonitor(ctx context.Context, id uint32) error {
 	return err
 }
 
+// monitor sends a request and a barrier: Open vSwitch 3.1 garbles the refusal
+// of a monitor, so that it can only be told by what is missing.
 func (c *Conn) monitor(ctx context.Context, verb string, id uint32, f FlowFilter, flags uint16, command uint8) ([]FlowChange, error) {
-	return dump(ctx, c, fmt.Sprintf("%s %d", verb, id), multipartFlowMonitor, func(xid uint32) []byte {
-		port, group := f.out()
-		b := multipartRequest(xid, multipartFlowMonitor, id, port, group)
-		b = append(be.AppendUint16(b, flags), f.table(), command)
-		return end(appendMatch(b, f.Match), 0)
-	}, readFlowChanges)
+	what := fmt.Sprintf("%s %d", verb, id)
+	about := func(i int) string { return [...]string{what, "barrier"}[i] }
+	answered := false
+	r := c.reserve(2, about, func(i, n int, typ uint8, body []byte) ([]byte, bool, error) {
+		if i == 1 {
+			return reply(typeBarrierReply, 0)(i, n, typ, body)
+		}
+		part, last, err := multipart(multipartFlowMonitor)(i, n, typ, body)
+		answered = last
+		return part, false, err
+	})
+	port, group := f.out()
+	b := multipartRequest(r.first, multipartFlowMonitor, id, port, group)
+	b = append(be.AppendUint16(b, flags), f.table(), command)
+	b = end(appendMatch(b, f.Match), 0)
+	var out []FlowChange
+	err := c.do(ctx, r, end(begin(b, typeBarrierRequest, r.last), len(b)), func(b []byte) error {
+		part, err := readFlowChanges(b)
+		out = append(out, part...)
+		return err
+	})
+	if err == nil && !answered {
+		err = &Error{Type: errorFlowMonitor, About: what}
+	}
+	return out, err
 }
 
 // readFlowUpdate reads a reply that nobody asked for, with its header.

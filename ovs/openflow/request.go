@@ -62,7 +62,7 @@ func unexpected(i, n int, typ uint8) error {
 // subscribers. Late answers to what was abandoned are passed over.
 func (c *Conn) dispatch(h header, body []byte) error {
 	if h.version != version {
-		if h.typ == typeError { // Open vSwitch 3.1 garbles one about a flow monitor, and then sends it again
+		if h.typ == typeError { // Open vSwitch 3.1 garbles one about a flow monitor
 			return nil
 		}
 		return malformed("message of wire version %d", h.version)
