@@ -290,12 +290,25 @@ func TestQueues(t *testing.T) {
 	queues, err := c.Queues(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, queues)
-	number := in.AddPort("br0", "p1", "type=internal")
-	_, err = in.Vsctl(t.Context(), "set", "port", "p1", "qos=@q", "--", "--id=@q", "create", "qos", "type=linux-noop")
+	_, dev, number := in.AddNS("br0")
+	_, err = in.Vsctl(t.Context(), "set", "port", dev, "qos=@q", "--", "--id=@q", "create", "qos", "type=linux-htb",
+		"queues:3=@a", "--", "--id=@a", "create", "queue", "other-config:max-rate=500000")
 	require.NoError(t, err)
-	_, err = c.QueueStats(t.Context())
+	queues, err = c.Queues(t.Context())
 	require.NoError(t, err)
-	_ = number
+	ids := map[uint32]uint32{}
+	for _, q := range queues {
+		ids[q.ID] = q.Port
+	}
+	require.Equal(t, map[uint32]uint32{0: number, 3: number}, ids)
+	stats, err := c.QueueStats(t.Context())
+	require.NoError(t, err)
+	clear(ids)
+	for _, q := range stats {
+		ids[q.ID] = q.Port
+		require.Zero(t, q.TxPackets)
+	}
+	require.Equal(t, map[uint32]uint32{0: number, 3: number}, ids)
 }
 
 func TestAggregateAndFilters(t *testing.T) {
