@@ -16,12 +16,12 @@ func BenchmarkSyncUnchanged(b *testing.B) {
 				flows[i].Match = ovs.NewMatch(ovs.Metadata(7), ovs.EthType(0x800), ovs.Reg(0, uint32(i)))
 			}
 			br := ovs.NewBridge(newFake(), share)
-			if _, err := br.Sync(b.Context(), flows, nil); err != nil {
+			if _, err := sync(b, br, flows, nil); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if r, err := br.Sync(b.Context(), flows, nil); err != nil || r.Changed() {
+				if r, err := sync(b, br, flows, nil); err != nil || r.Changed() {
 					b.Fatal(r, err)
 				}
 			}

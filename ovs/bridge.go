@@ -1,136 +1,209 @@
 package ovs
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 )
 
-// An Owner is a share of a bridge: flows by cookie, groups by id.
-type Owner struct {
-	// Cookie and Mask say which cookies are the owner's.
-	Cookie, Mask uint64
-	// GroupMin to GroupMax, both inclusive, are the owner's group ids.
-	GroupMin, GroupMax uint32
+// A Bridge keeps a program's share of a switch as its owners want it. An owner
+// is an object or a feature of the program, such as "port/web-1": it sets the
+// flows and groups that it wants, and Sync makes the switch follow.
+//
+// Make one with [NewBridge]; all methods may be called at once. Set and Remove
+// never wait for the switch.
+type Bridge struct {
+	turn chan struct{} // holds a token while a Sync or an Audit is under way
+
+	mu   sync.Mutex // protects what follows
+	sw   Switch
+	plan *plan
+	// known says that the plan holds what the switch last acknowledged.
+	known bool
 }
 
-// A Report says what a [Bridge.Sync] changed.
+// NewBridge returns a bridge that nobody wants anything of. Its first Sync
+// reads what the switch has of the share.
+func NewBridge(sw Switch, share Share) *Bridge {
+	return &Bridge{turn: make(chan struct{}, 1), sw: sw, plan: newPlan(share)}
+}
+
+// Use goes on with another connection to the switch, or to another switch. The
+// next Sync reads what it has. A Sync under way ends as it would have.
+func (b *Bridge) Use(sw Switch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sw, b.known = sw, false
+}
+
+// Set replaces what an owner wants by these flows and groups. A flow or group
+// that is invalid, outside of the share or given twice is [ErrInvalid], and
+// leaves what the owner wanted before. The slices are copied; the values in
+// them must not be changed. What the owner wants already costs no more than to
+// look at.
+func (b *Bridge) Set(owner string, flows []Flow, groups []Group) error {
+	flows, groups = slices.Clone(flows), slices.Clone(groups)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.plan.set(owner, flows, groups)
+}
+
+// Remove makes an owner want nothing.
+func (b *Bridge) Remove(owner string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_ = b.plan.set(owner, nil, nil) // nothing can be wrong with nothing
+}
+
+// Owners returns those who want something, in order.
+func (b *Bridge) Owners() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.plan.owners()
+}
+
+// A Report says what a [Bridge.Sync] or [Bridge.Audit] changed.
 type Report struct {
 	Added, Modified, Deleted                   int // flows
 	GroupsAdded, GroupsModified, GroupsDeleted int
+	// Repairs are what an Audit found, groups first.
+	Repairs []Repair
 }
 
 // Changed reports whether anything was sent.
-func (r Report) Changed() bool { return r != Report{} }
-
-// A Bridge keeps what one owner has on a switch equal to what it wants. Make
-// one with [NewBridge]; it may be used concurrently.
-type Bridge struct {
-	sw    Switch
-	owner Owner
-
-	mu sync.Mutex // orders Syncs; protects have
-	// have is what the switch last acknowledged; nil when it must be read.
-	have *state
+func (r Report) Changed() bool {
+	return r.Added+r.Modified+r.Deleted+r.GroupsAdded+r.GroupsModified+r.GroupsDeleted > 0
 }
 
-// NewBridge returns a bridge whose first Sync reads what the owner has.
-func NewBridge(sw Switch, owner Owner) *Bridge { return &Bridge{sw: sw, owner: owner} }
-
-// Invalidate makes the next Sync read the switch again. Call it after a
-// reconnect, or to audit.
-func (b *Bridge) Invalidate() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.have = nil
+// A Repair is a flow or group that was found otherwise than it should be.
+type Repair struct {
+	Owner string // who wants it, "" if nobody
+	Want  string // "flow table=…" or "group group_id=…" as it should be, "" if it should not be there
+	Found string // as it was, "" if it was missing
 }
 
-// Sync makes the owner's flows and groups exactly these. It sends only the
-// difference to what the switch last acknowledged, all or nothing; where there
-// is none it sends nothing. After an error the next Sync reads the switch
-// first. Two flows with one key, and a flow or group outside the owner's
-// share, are [ErrInvalid].
-func (b *Bridge) Sync(ctx context.Context, flows []Flow, groups []Group) (Report, error) {
-	want, err := b.owner.check(flows, groups)
+// String returns "missing flow …", "altered flow …, found flow …" or "unwanted
+// flow …", and the owner.
+func (r Repair) String() string {
+	switch {
+	case r.Want == "":
+		return "unwanted " + r.Found
+	case r.Found == "":
+		return fmt.Sprintf("missing %s of owner %q", r.Want, r.Owner)
+	}
+	return fmt.Sprintf("altered %s of owner %q, found %s", r.Want, r.Owner, r.Found)
+}
+
+// Sync makes the share on the switch what the owners want. It looks only at
+// what changed since the last one and sends only the difference, in one bundle
+// that is applied whole or not at all; where nothing differs it sends nothing.
+//
+// The first Sync, and the first after an error or [Bridge.Use], reads the
+// share. If the switch has nothing of it, as after its restart, and more than
+// a thousand changes are due, they go in bundles of at most a thousand, each of
+// them whole or not at all: groups, then flows from the last table to the first
+// and in a table from the highest priority to the lowest. On the way a packet
+// finds in each table what it will find in the end, or nothing of the share; it
+// gets in only when all that lies behind is there.
+//
+// Owners who want different things of one key are [ErrConflict], a flow that
+// uses a group of the share which nobody wants is [ErrInvalid]: then nothing
+// is sent. After any other error it is unknown what the switch has.
+func (b *Bridge) Sync(ctx context.Context) (Report, error) { return b.run(ctx, false) }
+
+// Audit is a Sync that reads the share in any case, and also reports what was
+// not as the last Sync left it, which it repaired. Before the first Sync,
+// nothing is.
+func (b *Bridge) Audit(ctx context.Context) (Report, error) { return b.run(ctx, true) }
+
+func (b *Bridge) run(ctx context.Context, audit bool) (Report, error) {
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return Report{}, fmt.Errorf("ovs: wait for another sync: %w", context.Cause(ctx))
+	}
+	sw, known, err := b.begin()
 	if err != nil {
 		return Report{}, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.have == nil {
-		have, err := b.readLocked(ctx)
+	var report Report
+	empty := false
+	if audit || !known {
+		flows, groups, err := b.read(ctx, sw)
 		if err != nil {
 			return Report{}, fmt.Errorf("ovs: read bridge: %w", err)
 		}
-		b.have = &have
+		empty = len(flows)+len(groups) == 0
+		report.Repairs = b.load(sw, flows, groups)
 	}
-	c, replaced := diff(want, groups, *b.have)
-	if c.Len() == 0 {
-		return Report{}, nil
+	c, err := b.compare(&report)
+	if err != nil || c.Len() == 0 {
+		return report, err
 	}
-	b.have = nil
-	if err := b.sw.Apply(ctx, c); err != nil {
-		return Report{}, fmt.Errorf("ovs: sync bridge: %w", err)
+	if err = send(ctx, sw, c, empty); err != nil {
+		err = fmt.Errorf("ovs: sync bridge: %w", err)
+		report = Report{}
 	}
-	b.have = &want
-	return Report{
-		Added: len(c.FlowAdd) - replaced, Modified: replaced, Deleted: len(c.FlowDelete),
-		GroupsAdded: len(c.GroupAdd), GroupsModified: len(c.GroupModify), GroupsDeleted: len(c.GroupDelete),
-	}, nil
+	b.end(sw, c, err)
+	return report, err
 }
 
-func (b *Bridge) readLocked(ctx context.Context) (state, error) {
-	flows, err := b.sw.Flows(ctx, b.owner.Cookie, b.owner.Mask)
+// begin checks what is wanted before anything is asked of the switch.
+func (b *Bridge) begin() (sw Switch, known bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sw, b.known, b.plan.check(!b.known)
+}
+
+// read returns what the switch has of the share.
+func (b *Bridge) read(ctx context.Context, sw Switch) ([]Flow, []Group, error) {
+	share := b.plan.share
+	flows, err := sw.Flows(ctx, share.Cookie, share.Mask)
 	if err != nil {
-		return state{}, err
+		return nil, nil, err
 	}
-	groups, err := b.sw.Groups(ctx)
-	if err != nil {
-		return state{}, err
-	}
-	groups = slices.DeleteFunc(groups, func(g Group) bool { return !b.owner.hasGroup(g.ID) })
-	return newState(flows, groups), nil
+	groups, err := sw.Groups(ctx)
+	groups = slices.DeleteFunc(groups, func(g Group) bool { return !share.hasGroup(g.ID) })
+	return flows, groups, err
 }
 
-func (o Owner) hasGroup(id uint32) bool { return o.GroupMin <= id && id <= o.GroupMax }
-
-// check refuses what a switch would, before anything is sent, and returns the rest by key.
-func (o Owner) check(flows []Flow, groups []Group) (state, error) {
-	s := newState(flows, groups)
-	for _, f := range flows {
-		if f.Cookie&o.Mask != o.Cookie&o.Mask {
-			return s, fmt.Errorf("ovs: flow %s: %w: cookie is not the owner's %#x/%#x", f, ErrInvalid, o.Cookie, o.Mask)
-		}
-		if err := f.Validate(); err != nil {
-			return s, err
-		}
+// load notes what was read, and returns what an audit has to say of it.
+func (b *Bridge) load(sw Switch, flows []Flow, groups []Group) []Repair {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.known
+	if !known {
+		b.plan.forget()
 	}
-	if len(s.flows) < len(flows) {
-		first := make(map[Key]int, len(flows))
-		for i, key := range s.keys {
-			if j, ok := first[key]; ok {
-				return s, fmt.Errorf("ovs: flow %s: %w: same table, priority and match as %s", flows[i], ErrInvalid, flows[j])
-			}
-			first[key] = i
-		}
+	b.known = sw == b.sw
+	repairs := b.plan.load(flows, groups)
+	if !known {
+		return nil
 	}
-	ids := map[uint32]bool{}
-	for _, g := range groups {
-		if !o.hasGroup(g.ID) {
-			return s, fmt.Errorf("ovs: group %d: %w: id is not among the owner's %d to %d", g.ID, ErrInvalid, o.GroupMin, o.GroupMax)
-		}
-		if ids[g.ID] {
-			return s, fmt.Errorf("ovs: group %d: %w: given twice", g.ID, ErrInvalid)
-		}
-		ids[g.ID] = true
-		if err := g.Validate(); err != nil {
-			return s, err
-		}
-	}
-	return s, nil
+	return repairs
 }
 
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+// compare returns what is to be sent, and reports it. What was set while the
+// switch was read is part of it.
+func (b *Bridge) compare(r *Report) (Changes, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.plan.check(false); err != nil {
+		return Changes{}, err
+	}
+	return b.plan.changes(r), nil
+}
+
+// end notes what the switch has now.
+func (b *Bridge) end(sw Switch, c Changes, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil || sw != b.sw {
+		b.known = false
+	}
+	if b.known {
+		b.plan.sent(c)
+	}
+}

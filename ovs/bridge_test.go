@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,75 +14,7 @@ import (
 	"github.com/tierloom/tierloom/ovs"
 )
 
-// A fakeSwitch keeps flows and groups by their text, and counts.
-type fakeSwitch struct {
-	flows  map[ovs.Key]ovs.Flow
-	groups map[uint32]ovs.Group
-	// fail and lose make the next Apply fail: before it, and after it was in force.
-	fail, lose  bool
-	sent, dumps int
-}
-
-func newFake() *fakeSwitch {
-	return &fakeSwitch{flows: map[ovs.Key]ovs.Flow{}, groups: map[uint32]ovs.Group{}}
-}
-
-var errLost = errors.New("lost")
-
-func (s *fakeSwitch) Apply(_ context.Context, c ovs.Changes) error {
-	if s.fail {
-		s.fail = false
-		return errLost
-	}
-	s.sent += c.Len()
-	for _, g := range c.GroupAdd {
-		if _, ok := s.groups[g.ID]; ok {
-			return fmt.Errorf("group %d exists", g.ID)
-		}
-		s.groups[g.ID] = g
-	}
-	for _, g := range c.GroupModify {
-		if _, ok := s.groups[g.ID]; !ok {
-			return fmt.Errorf("no group %d", g.ID)
-		}
-		s.groups[g.ID] = g
-	}
-	for _, f := range c.FlowAdd {
-		s.flows[f.Key()] = f
-	}
-	for _, f := range c.FlowDelete {
-		delete(s.flows, f.Key())
-	}
-	for _, id := range c.GroupDelete {
-		delete(s.groups, id)
-	}
-	if s.lose {
-		s.lose = false
-		return errLost
-	}
-	return nil
-}
-
-func (s *fakeSwitch) Flows(_ context.Context, cookie, mask uint64) ([]ovs.Flow, error) {
-	s.dumps++
-	var out []ovs.Flow
-	for _, f := range s.flows {
-		if f.Cookie&mask == cookie&mask {
-			out = append(out, f)
-		}
-	}
-	return out, nil
-}
-
-func (s *fakeSwitch) Groups(context.Context) ([]ovs.Group, error) {
-	var out []ovs.Group
-	for _, g := range s.groups {
-		out = append(out, g)
-	}
-	return out, nil
-}
-
-var share = ovs.Owner{Cookie: 0x74 << 56, Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 99}
+var share = ovs.Share{Cookie: 0x74 << 56, Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 99}
 
 func flow(n int, out uint32) ovs.Flow {
 	return ovs.Flow{Table: 1, Priority: uint16(n), Cookie: ovs.MakeCookie(0x74, 0, 0), Match: ovs.NewMatch(ovs.InPort(1)), Actions: []ovs.Action{ovs.Output(out)}}
@@ -90,65 +24,160 @@ func group(id, out uint32) ovs.Group {
 	return ovs.Group{ID: id, Type: ovs.Select, Buckets: []ovs.Bucket{{ID: 1, Weight: 1, Actions: []ovs.Action{ovs.Output(out)}}}}
 }
 
-// TestSyncProperty takes random steps, some of which fail, and holds what is
-// on the switch against what was asked for.
-func TestSyncProperty(t *testing.T) {
-	for seed := range uint64(200) {
-		rng := rand.New(rand.NewPCG(seed, 1))
-		sw := newFake()
-		foreign := ovs.Flow{Table: 1, Priority: 900, Cookie: 5, Match: ovs.NewMatch()}
-		foreignGroup := group(500, 1)
-		require.NoError(t, sw.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{foreign, flow(800, 3)}, GroupAdd: []ovs.Group{foreignGroup, group(77, 1)}}))
-		b := ovs.NewBridge(sw, share)
-		for step := range 20 {
-			want, wantGroups := map[string]bool{foreign.String(): true}, map[string]bool{foreignGroup.String(): true}
-			var flows []ovs.Flow
-			var groups []ovs.Group
-			for n := range 8 {
-				if rng.IntN(2) == 0 {
-					f := flow(n, rng.Uint32N(3)+1)
-					flows, want[f.String()] = append(flows, f), true
-				}
-				if rng.IntN(2) == 0 {
-					g := group(uint32(n)+1, rng.Uint32N(3)+1)
-					groups, wantGroups[g.String()] = append(groups, g), true
-				}
+// sync makes one owner want all, and the switch follow.
+func sync(t testing.TB, b *ovs.Bridge, flows []ovs.Flow, groups []ovs.Group) (ovs.Report, error) {
+	t.Helper()
+	require.NoError(t, b.Set("all", flows, groups))
+	return b.Sync(t.Context())
+}
+
+// A world is owners with what they want, a switch, and a slow reference that
+// says what must be on it.
+type world struct {
+	sw     *fakeSwitch
+	b      *ovs.Bridge
+	flows  map[string][]ovs.Flow
+	groups map[string][]ovs.Group
+	others []string // texts of what is not of the share
+	drift  bool     // somebody meddled since the last audit
+	steps  []string
+}
+
+func (w *world) note(format string, args ...any) {
+	w.steps = append(w.steps, fmt.Sprintf(format, args...))
+}
+
+// want returns the texts of all that must be there; false if owners are at
+// odds or a group is lacking.
+func (w *world) want() ([]string, bool) {
+	byKey, byID := map[ovs.Key]string{}, map[uint32]string{}
+	texts := slices.Clone(w.others)
+	for _, groups := range w.groups {
+		for _, g := range groups {
+			if old, ok := byID[g.ID]; ok && old != g.String() {
+				return nil, false
+			} else if !ok {
+				texts = append(texts, g.String())
 			}
-			switch rng.IntN(6) {
-			case 0:
-				sw.fail = true
-			case 1:
-				sw.lose = true
-			case 2:
-				clear(sw.flows)
-				sw.flows[foreign.Key()] = foreign
-				b.Invalidate()
-			}
-			broken := sw.fail || sw.lose
-			if _, err := b.Sync(t.Context(), flows, groups); broken && err != nil {
-				require.ErrorIs(t, err, errLost)
-				_, err = b.Sync(t.Context(), flows, groups)
-				require.NoError(t, err, "seed %d, step %d", seed, step)
-			} else {
-				require.NoError(t, err)
-			}
-			sw.fail, sw.lose = false, false
-			got, gotGroups := map[string]bool{}, map[string]bool{}
-			for _, f := range sw.flows {
-				got[f.String()] = true
-			}
-			for _, g := range sw.groups {
-				gotGroups[g.String()] = true
-			}
-			require.Equal(t, want, got, "seed %d, step %d", seed, step)
-			require.Equal(t, wantGroups, gotGroups, "seed %d, step %d", seed, step)
-			before, dumps := sw.sent, sw.dumps
-			r, err := b.Sync(t.Context(), flows, groups)
-			require.NoError(t, err)
-			require.False(t, r.Changed())
-			require.Equal(t, []int{before, dumps}, []int{sw.sent, sw.dumps}, "an unchanged Sync says nothing")
+			byID[g.ID] = g.String()
 		}
 	}
+	for _, flows := range w.flows {
+		for _, f := range flows {
+			if old, ok := byKey[f.Key()]; ok && old != f.String() {
+				return nil, false
+			} else if !ok {
+				texts = append(texts, f.String())
+			}
+			byKey[f.Key()] = f.String()
+			if id := groupOf(f); id != 0 && byID[id] == "" {
+				return nil, false
+			}
+		}
+	}
+	slices.Sort(texts)
+	return texts, true
+}
+
+// step changes what one owner wants, or the switch.
+func (w *world) step(rng *rand.Rand) {
+	switch rng.IntN(12) {
+	case 0:
+		owner := fmt.Sprint("owner", rng.IntN(4))
+		w.note("remove %s", owner)
+		delete(w.flows, owner)
+		delete(w.groups, owner)
+		w.b.Remove(owner)
+	case 1:
+		w.note("the next bundle fails")
+		w.sw.fail = true
+	case 2:
+		w.note("the answer to the next bundle is lost")
+		w.sw.lose = true
+	case 3:
+		w.note("the switch restarts")
+		w.sw.restart()
+		w.b.Use(w.sw)
+	case 4:
+		w.note("another program does\n%s", w.sw.meddle(rng))
+		w.drift = true
+	default:
+		w.set(rng, fmt.Sprint("owner", rng.IntN(4)))
+	}
+}
+
+func (w *world) set(rng *rand.Rand, owner string) {
+	var flows []ovs.Flow
+	var groups []ovs.Group
+	for n := range 6 {
+		if rng.IntN(4) == 0 {
+			flows = append(flows, flow(n, 1+rng.Uint32N(12)/11)) // mostly as others want it
+		}
+		if rng.IntN(3) == 0 {
+			groups = append(groups, group(uint32(n)+1, 1+rng.Uint32N(12)/11))
+			f := flow(10+n, 0)
+			f.Actions = []ovs.Action{ovs.ToGroup(uint32(n) + 1 - rng.Uint32N(12)/11)}
+			flows = append(flows, f)
+		}
+	}
+	w.note("%s wants %v and %v", owner, flows, groups)
+	w.flows[owner], w.groups[owner] = flows, groups
+	if err := w.b.Set(owner, flows, groups); err != nil {
+		panic(err)
+	}
+}
+
+// sync syncs, or audits where a sync can't see what is wrong.
+func (w *world) sync(ctx context.Context) error {
+	if !w.drift {
+		_, err := w.b.Sync(ctx)
+		return err
+	}
+	_, err := w.b.Audit(ctx)
+	w.drift = err != nil
+	return err
+}
+
+// TestSyncProperty takes random steps, some of which fail, and holds what is
+// on the switch against what the owners want.
+func TestSyncProperty(t *testing.T) {
+	synced := 0
+	for seed := range uint64(400) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		foreign, foreignGroup := ovs.Flow{Table: 1, Priority: 900, Cookie: 5, Match: ovs.NewMatch()}, group(500, 1)
+		w := &world{
+			sw: newFake(), flows: map[string][]ovs.Flow{}, groups: map[string][]ovs.Group{},
+			others: []string{foreign.String(), foreignGroup.String()},
+		}
+		leftover := ovs.Changes{FlowAdd: []ovs.Flow{foreign, flow(800, 3)}, GroupAdd: []ovs.Group{foreignGroup, group(77, 1)}}
+		require.NoError(t, w.sw.Apply(t.Context(), leftover))
+		w.b = ovs.NewBridge(w.sw, share)
+		for range 30 {
+			w.step(rng)
+			because := fmt.Sprintf("seed %d:\n%s", seed, strings.Join(w.steps, "\n"))
+			before := w.sw.texts()
+			err := w.sync(t.Context())
+			want, clear := w.want()
+			if !clear {
+				require.True(t, errors.Is(err, ovs.ErrConflict) || errors.Is(err, ovs.ErrInvalid), "%v: %s", err, because)
+				require.Equal(t, before, w.sw.texts(), because)
+				continue
+			}
+			for tries := 0; err != nil && tries < 2; tries++ {
+				require.ErrorIs(t, err, errLost, because)
+				err = w.sync(t.Context())
+			}
+			require.NoError(t, err, because)
+			require.Equal(t, want, w.sw.texts(), because)
+			sent, dumps := w.sw.sent, w.sw.dumps
+			r, err := w.b.Sync(t.Context())
+			require.NoError(t, err)
+			require.False(t, r.Changed())
+			require.Equal(t, []int{sent, dumps}, []int{w.sw.sent, w.sw.dumps}, "an unchanged Sync says nothing")
+			synced++
+		}
+	}
+	require.Greater(t, synced, 3000, "most steps are not in conflict")
 }
 
 func TestSyncRefusesBeforeSending(t *testing.T) {
@@ -158,16 +187,17 @@ func TestSyncRefusesBeforeSending(t *testing.T) {
 		flows  []ovs.Flow
 		groups []ovs.Group
 	}{
-		"cookie is not the owner's":           {flows: []ovs.Flow{stranger}},
+		"cookie is not the share's":           {flows: []ovs.Flow{stranger}},
 		"same table, priority and match as":   {flows: []ovs.Flow{flow(1, 1), flow(1, 2)}},
-		"id is not among the owner's 1 to 99": {groups: []ovs.Group{group(100, 1)}},
+		"id is not among the share's 1 to 99": {groups: []ovs.Group{group(100, 1)}},
 		"given twice":                         {groups: []ovs.Group{group(1, 1), group(1, 2)}},
 		"want 1":                              {groups: []ovs.Group{{ID: 1, Type: ovs.Indirect}}},
 	} {
 		sw := newFake()
-		_, err := ovs.NewBridge(sw, share).Sync(t.Context(), in.flows, in.groups)
+		err := ovs.NewBridge(sw, share).Set("web", in.flows, in.groups)
 		require.ErrorIs(t, err, ovs.ErrInvalid)
 		require.ErrorContains(t, err, want)
+		require.ErrorContains(t, err, `owner "web"`)
 		require.Zero(t, sw.dumps+sw.sent)
 	}
 }

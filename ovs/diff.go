@@ -55,63 +55,17 @@ type Switch interface {
 	Groups(ctx context.Context) ([]Group, error)
 }
 
-// state is what an owner has, or wants, on a switch.
-type state struct {
-	flows  map[Key]Flow
-	groups map[uint32]Group
-	keys   []Key // of the flows in the order given; may repeat
-}
-
-func newState(flows []Flow, groups []Group) state {
-	s := state{make(map[Key]Flow, len(flows)), make(map[uint32]Group, len(groups)), make([]Key, len(flows))}
-	for i, f := range flows {
-		s.keys[i] = f.Key()
-		s.flows[s.keys[i]] = f
-	}
-	for _, g := range groups {
-		s.groups[g.ID] = g
-	}
-	return s
-}
-
-// Diff returns the changes that turn have into want, in the order that the
-// flows and groups are given. It is pure.
+// Diff returns the changes that turn have into want: what is to be there in
+// the order of want, what is to go in the order of have. Of two flows with one
+// key, or groups with one id, the later counts. It is pure.
 func Diff(want []Flow, wantGroups []Group, have []Flow, haveGroups []Group) Changes {
-	c, _ := diff(newState(want, wantGroups), wantGroups, newState(have, haveGroups))
-	return c
-}
-
-// diff also returns how many of the added flows replace one.
-func diff(wanted state, wantGroups []Group, have state) (c Changes, replaced int) {
-	for _, g := range wantGroups {
-		old, ok := have.groups[g.ID]
-		switch {
-		case !ok:
-			c.GroupAdd = append(c.GroupAdd, g)
-		case !sameGroup(old, g):
-			c.GroupModify = append(c.GroupModify, g)
-		}
+	p, o := newPlan(Share{}), &part{}
+	for i := range want {
+		p.flows.claim(p.flows.slot(&want[i]), o, &want[i])
 	}
-	for _, key := range wanted.keys {
-		f := wanted.flows[key]
-		old, ok := have.flows[key]
-		if ok && sameEffect(old, f) {
-			continue
-		}
-		if ok {
-			replaced++
-		}
-		c.FlowAdd = append(c.FlowAdd, f)
+	for i := range wantGroups {
+		p.groups.claim(p.groups.slot(&wantGroups[i]), o, &wantGroups[i])
 	}
-	for _, key := range sortedKeys(have.flows) {
-		if _, ok := wanted.flows[key]; !ok {
-			c.FlowDelete = append(c.FlowDelete, have.flows[key])
-		}
-	}
-	for _, id := range sortedKeys(have.groups) {
-		if _, ok := wanted.groups[id]; !ok {
-			c.GroupDelete = append(c.GroupDelete, id)
-		}
-	}
-	return c, replaced
+	p.load(have, haveGroups)
+	return p.changes(new(Report))
 }

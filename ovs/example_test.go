@@ -27,14 +27,22 @@ func ExampleParseFlow() {
 	// ovs: parse flow "tcp_dst=443 actions=drop": ovs: flow table=0,priority=32768,nw_proto=6,tcp_dst=443 actions=drop: invalid: nw_proto needs eth_type=0x800 or eth_type=0x86dd
 }
 
-func ExampleBridge_Sync() {
-	b := ovs.NewBridge(newFake(), ovs.Owner{Cookie: 0x74 << 56, Mask: ovs.OwnerMask})
-	flows := []ovs.Flow{flow(1, 2), flow(2, 3)}
-	for range 2 {
-		r, err := b.Sync(context.Background(), flows, nil)
-		fmt.Println(r.Added, r.Changed(), err)
-	}
+func ExampleBridge() {
+	ctx := context.Background()
+	b := ovs.NewBridge(newFake(), ovs.Share{Cookie: 0x74 << 56, Mask: ovs.OwnerMask})
+	fmt.Println(b.Set("port web-1", []ovs.Flow{flow(1, 2), flow(2, 2)}, nil))
+	fmt.Println(b.Set("port web-2", []ovs.Flow{flow(3, 3)}, nil))
+	r, err := b.Sync(ctx)
+	fmt.Println(r.Added, r.Deleted, err)
+
+	b.Remove("port web-1")
+	fmt.Println(b.Set("port web-2", []ovs.Flow{flow(3, 4)}, nil))
+	r, err = b.Sync(ctx)
+	fmt.Println(r.Added, r.Modified, r.Deleted, err)
 	// Output:
-	// 2 true <nil>
-	// 0 false <nil>
+	// <nil>
+	// <nil>
+	// 3 0 <nil>
+	// <nil>
+	// 0 1 2 <nil>
 }

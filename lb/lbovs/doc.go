@@ -20,7 +20,8 @@
 // MAC but that of hairpin packets, and holds no policy.
 //
 //	flows, groups, err := lbovs.Flows(table.State(), pods, lbovs.Uplink{OFPort: 1}, lbovs.DefaultLayout())
-//	report, err := bridge.Sync(ctx, flows, groups)
+//	err = bridge.Set("services", flows, groups) // a *ovs.Bridge
+//	report, err := bridge.Sync(ctx)
 //
 // Flows is pure and deterministic: equal input gives equal output, in any order
 // of frontends and pods. Group ids derive from the frontend and bucket ids from

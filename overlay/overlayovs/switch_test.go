@@ -19,13 +19,14 @@ func sync(t *testing.T, in *ovstest.Instance, flows []ovs.Flow) {
 	conn, err := openflow.Dial(t.Context(), "unix", in.Mgmt("br0"), openflow.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	owner := ovs.Owner{Cookie: uint64(overlayovs.DefaultLayout().Owner) << 56, Mask: ovs.OwnerMask}
-	report, err := ovs.NewBridge(conn, owner).Sync(t.Context(), flows, nil)
-	require.NoError(t, err)
-	require.Equal(t, len(flows), report.Added)
-	report, err = ovs.NewBridge(conn, owner).Sync(t.Context(), flows, nil)
-	require.NoError(t, err)
-	require.Zero(t, report)
+	share := ovs.Share{Cookie: uint64(overlayovs.DefaultLayout().Owner) << 56, Mask: ovs.OwnerMask}
+	for _, added := range []int{len(flows), 0} {
+		bridge := ovs.NewBridge(conn, share)
+		require.NoError(t, bridge.Set("overlay", flows, nil))
+		report, err := bridge.Sync(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, ovs.Report{Added: added}, report)
+	}
 }
 
 // between is a flow of a stage that another package compiles.

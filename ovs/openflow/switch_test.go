@@ -131,25 +131,25 @@ func TestTextIsOfctls(t *testing.T) {
 func TestSyncSendsOnlyTheDifference(t *testing.T) {
 	in, c := dial(t)
 	in.Ofctl("add-flow", "br0", "cookie=0x1,table=9,actions=drop")
-	share := ovs.Owner{Cookie: owner << 56, Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 100}
+	share := ovs.Share{Cookie: owner << 56, Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 100}
 	b := ovs.NewBridge(c, share)
 	flows, groups := everyKind(), everyGroup()
-	r, err := b.Sync(t.Context(), flows, groups)
+	r, err := sync(t, b, flows, groups)
 	require.NoError(t, err)
 	require.Equal(t, ovs.Report{Added: len(flows), GroupsAdded: len(groups)}, r)
-	r, err = b.Sync(t.Context(), flows, groups)
+	r, err = sync(t, b, flows, groups)
 	require.NoError(t, err)
 	require.False(t, r.Changed())
-	r, err = ovs.NewBridge(c, share).Sync(t.Context(), flows, groups)
+	r, err = sync(t, ovs.NewBridge(c, share), flows, groups)
 	require.NoError(t, err)
 	require.False(t, r.Changed(), "after a restart")
 
 	changed := append([]ovs.Flow(nil), flows[1:]...)
 	changed[0].Actions = nil
-	r, err = b.Sync(t.Context(), changed, groups)
+	r, err = sync(t, b, changed, groups)
 	require.NoError(t, err)
 	require.Equal(t, ovs.Report{Modified: 1, Deleted: 1}, r)
-	_, err = b.Sync(t.Context(), nil, nil)
+	_, err = sync(t, b, nil, nil)
 	require.NoError(t, err)
 	left, err := c.Flows(t.Context(), 0, 0)
 	require.NoError(t, err)
@@ -253,7 +253,7 @@ func TestForeignGroupsDoNotBreakADump(t *testing.T) {
 	again, err := c.Groups(t.Context())
 	require.NoError(t, err)
 	require.Len(t, again, 2)
-	r, err := ovs.NewBridge(c, ovs.Owner{Cookie: owner << 56, Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 100}).Sync(t.Context(), nil, nil)
+	r, err := ovs.NewBridge(c, ovs.Share{Cookie: owner << 56, Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 100}).Sync(t.Context())
 	require.NoError(t, err)
 	require.False(t, r.Changed())
 }
@@ -264,14 +264,14 @@ func TestBigBundle(t *testing.T) {
 	for i := range flows {
 		flows[i] = ovs.Flow{Table: 7, Priority: 9, Match: ovs.NewMatch(ovs.Reg(0, uint32(i)), ovs.IPDst(pfx("10.0.0.0/8"))), Actions: []ovs.Action{ovs.Goto(8)}, Cookie: owner << 56}
 	}
-	b := ovs.NewBridge(c, ovs.Owner{Cookie: owner << 56, Mask: ovs.OwnerMask})
+	b := ovs.NewBridge(c, ovs.Share{Cookie: owner << 56, Mask: ovs.OwnerMask})
 	start := time.Now()
-	r, err := b.Sync(t.Context(), flows, nil)
+	r, err := sync(t, b, flows, nil)
 	require.NoError(t, err)
 	require.Equal(t, len(flows), r.Added)
 	t.Logf("%d flows in %v", len(flows), time.Since(start))
-	b.Invalidate()
-	r, err = b.Sync(t.Context(), flows, nil)
+	b.Use(c)
+	r, err = sync(t, b, flows, nil)
 	require.NoError(t, err)
 	require.False(t, r.Changed())
 
@@ -281,11 +281,11 @@ func TestBigBundle(t *testing.T) {
 		bad[i].Actions = nil
 	}
 	bad[12345].Actions = []ovs.Action{ovs.ToGroup(77)}
-	_, err = b.Sync(t.Context(), bad, nil)
+	_, err = sync(t, b, bad, nil)
 	var refused *openflow.Error
 	require.ErrorAs(t, err, &refused)
 	require.Contains(t, refused.About, bad[12345].String())
-	r, err = b.Sync(t.Context(), flows, nil)
+	r, err = sync(t, b, flows, nil)
 	require.NoError(t, err)
 	require.False(t, r.Changed())
 }

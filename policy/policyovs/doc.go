@@ -15,7 +15,8 @@
 // key is none of the ports given is dropped in either -ct stage.
 //
 //	flows, err := policyovs.Flows(program, ports, policyovs.DefaultLayout())
-//	report, err := bridge.Sync(ctx, flows, nil)
+//	err = bridge.Set("policy", flows, nil) // a *ovs.Bridge
+//	report, err := bridge.Sync(ctx)
 //
 // # Established connections
 //

@@ -18,7 +18,8 @@
 //
 //	in, err := topologyovs.InputOf(span, keys)
 //	flows, err := topologyovs.Flows(in, topologyovs.DefaultLayout())
-//	report, err := bridge.Sync(ctx, flows, nil)
+//	err = bridge.Set("topology", flows, nil) // a *ovs.Bridge
+//	report, err := bridge.Sync(ctx)
 //
 // What came by a tunnel only ever goes to local ports: hosts that disagree on
 // where a port is cannot pass a packet to each other for ever.

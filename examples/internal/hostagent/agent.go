@@ -120,6 +120,7 @@ type session struct {
 	vs     *ovsdb.VSwitch
 	of     *openflow.Conn
 	bridge *ovs.Bridge
+	audit  bool   // the next round looks at every flow there is
 	tunnel uint32 // its ofport
 	// downlink is that of an edge.
 	downlink uint32
@@ -150,7 +151,7 @@ func (a *Agent) session(ctx context.Context) error {
 		return err
 	}
 	defer s.of.Close()
-	s.bridge = ovs.NewBridge(s.of, owner)
+	s.bridge = ovs.NewBridge(s.of, share)
 	a.cfg.Health.Set("switch", nil)
 
 	var wg sync.WaitGroup
@@ -180,6 +181,7 @@ func (s *session) loop(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-s.kick:
 		case <-again.C:
+			s.audit = true
 		}
 		if err := s.round(ctx); err != nil {
 			if ctx.Err() != nil {

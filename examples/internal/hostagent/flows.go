@@ -17,8 +17,8 @@ import (
 // cookieOwner marks every flow of the agent.
 const cookieOwner = 0x74
 
-// owner is the agent's share of the bridge. It uses no groups.
-var owner = ovs.Owner{Cookie: ovs.MakeCookie(cookieOwner, 0, 0), Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 0}
+// share is what the agent has of the bridge. It uses no groups.
+var share = ovs.Share{Cookie: ovs.MakeCookie(cookieOwner, 0, 0), Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 0}
 
 // Features in cookies: which stage compiler a flow comes from.
 const (
@@ -43,16 +43,11 @@ func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[st
 	if err != nil {
 		return err
 	}
-	flows, err := s.flows(span, here, objs, keys, ifaces)
-	if err != nil {
+	if err := s.setFlows(span, here, objs, keys, ifaces); err != nil {
 		return err
 	}
-	report, err := s.bridge.Sync(ctx, flows, nil)
-	if err != nil {
+	if err := s.sync(ctx); err != nil {
 		return err
-	}
-	if report.Changed() {
-		s.log.Info("flows written", "added", report.Added, "modified", report.Modified, "deleted", report.Deleted, "all", len(flows))
 	}
 	s.prime(ctx, span)
 	if err := s.forget(ctx, stale); err != nil {
@@ -64,8 +59,28 @@ func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[st
 	return nil
 }
 
-// flows compiles the whole pipeline of the bridge.
-func (s *session) flows(span topology.Span, here []topology.SpanPort, objs []intent.Object, keys, ifaces map[string]uint32) ([]ovs.Flow, error) {
+// sync makes the switch follow, and once in a while looks for what others did to it.
+func (s *session) sync(ctx context.Context) error {
+	run := s.bridge.Sync
+	if s.audit {
+		run = s.bridge.Audit
+	}
+	report, err := run(ctx)
+	if err != nil {
+		return err
+	}
+	s.audit = false
+	for _, r := range report.Repairs {
+		s.log.Warn("flow repaired", "what", r.String())
+	}
+	if report.Changed() {
+		s.log.Info("flows written", "added", report.Added, "modified", report.Modified, "deleted", report.Deleted)
+	}
+	return nil
+}
+
+// setFlows compiles the whole pipeline of the bridge; each stage compiler owns its flows.
+func (s *session) setFlows(span topology.Span, here []topology.SpanPort, objs []intent.Object, keys, ifaces map[string]uint32) error {
 	lo, lt, lp := overlayovs.DefaultLayout(), topologyovs.DefaultLayout(), policyovs.DefaultLayout()
 	lo.Owner, lt.Owner, lp.Owner = cookieOwner, cookieOwner, cookieOwner
 	lo.Feature, lt.Feature, lp.Feature = featureOverlay, featureTopology, featurePolicy
@@ -83,20 +98,23 @@ func (s *session) flows(span topology.Span, here []topology.SpanPort, objs []int
 		})
 		mac, err := ovs.ParseMAC(p.MAC)
 		if err != nil {
-			return nil, fmt.Errorf("port %q: %w", p.ID, err)
+			return fmt.Errorf("port %q: %w", p.ID, err)
 		}
 		guarded = append(guarded, policyovs.Port{ID: p.ID, Key: keys[p.ID], MAC: mac, IPs: p.IPs})
 	}
 	in, err := topologyovs.InputOf(span, keys)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	program, err := ccp.Program(objs)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	a, errA := overlayovs.Flows(tunnel, lo)
 	b, errB := topologyovs.Flows(in, lt)
 	c, errC := policyovs.Flows(program, guarded, lp)
-	return append(append(a, b...), c...), errors.Join(errA, errB, errC)
+	if err := errors.Join(errA, errB, errC); err != nil {
+		return err
+	}
+	return errors.Join(s.bridge.Set("overlay", a, nil), s.bridge.Set("topology", b, nil), s.bridge.Set("policy", c, nil))
 }

@@ -114,6 +114,7 @@ type session struct {
 	uplink uint32
 
 	roundMu sync.Mutex // orders rounds
+	audit   bool       // the next one looks at every flow and group there is
 	state   []lb.Frontend
 }
 
@@ -138,7 +139,7 @@ func (a *Agent) connect(ctx context.Context) error {
 		return err
 	}
 	defer of.Close()
-	s.bridge = ovs.NewBridge(of, ovs.Owner{
+	s.bridge = ovs.NewBridge(of, ovs.Share{
 		Cookie: ovs.MakeCookie(a.layout.Owner, 0, 0), Mask: ovs.OwnerMask, GroupMin: a.layout.GroupMin, GroupMax: a.layout.GroupMax,
 	})
 	if err := s.sweep(ctx); err != nil {
@@ -173,12 +174,21 @@ func (a *Agent) use(s *session) {
 // retryAfter bounds how long a failed round waits when nothing else happens.
 const retryAfter = 500 * time.Millisecond
 
+// auditEvery is how often the switch is read, to repair what others did to it.
+const auditEvery = 5 * time.Minute
+
 func (s *session) loop(ctx context.Context) error {
+	again := time.NewTicker(auditEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-s.kick:
+		case <-again.C:
+			s.roundMu.Lock()
+			s.audit = true
+			s.roundMu.Unlock()
 		}
 		if err := s.round(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -244,9 +254,20 @@ func (s *session) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := s.bridge.Sync(ctx, flows, groups)
+	if err := s.bridge.Set("services", flows, groups); err != nil {
+		return err
+	}
+	run := s.bridge.Sync
+	if s.audit {
+		run = s.bridge.Audit
+	}
+	report, err := run(ctx)
 	if err != nil {
 		return err
+	}
+	s.audit = false
+	for _, r := range report.Repairs {
+		s.log.Warn("repaired", "what", r.String())
 	}
 	if report.Changed() {
 		s.log.Info("switch written", "flows", report.Added+report.Modified, "deleted", report.Deleted,
