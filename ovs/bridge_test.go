@@ -214,3 +214,298 @@ del-flow cookie=0x7400000000000000,table=1,priority=3,in_port=1 actions=output:3
 del-group group_id=3
 `, c.String())
 }
+
+func TestConflictsAreNamedBeforeAnythingIsSent(t *testing.T) {
+	uses := flow(4, 0)
+	uses.Actions = []ovs.Action{ovs.ToGroup(7)}
+	for name, c := range map[string]struct {
+		a, b             []ovs.Flow
+		groupsA, groupsB []ovs.Group
+		is               error
+		want             string
+	}{
+		"flow": {
+			a: []ovs.Flow{flow(1, 1)}, b: []ovs.Flow{flow(1, 2)}, is: ovs.ErrConflict,
+			want: fmt.Sprintf("ovs: conflict: owner \"a\" wants flow %s, owner \"b\" wants flow %s", flow(1, 1), flow(1, 2)),
+		},
+		"group": {
+			groupsA: []ovs.Group{group(7, 1)}, groupsB: []ovs.Group{group(7, 2)}, is: ovs.ErrConflict,
+			want: fmt.Sprintf("ovs: conflict: owner \"a\" wants group %s, owner \"b\" wants group %s", group(7, 1), group(7, 2)),
+		},
+		"lacking group": {
+			a: []ovs.Flow{uses}, is: ovs.ErrInvalid,
+			want: fmt.Sprintf("ovs: invalid: group 7, which nobody wants, is used by owner \"a\" in flow %s", uses),
+		},
+		"agreed":      {a: []ovs.Flow{flow(1, 1), uses}, b: []ovs.Flow{flow(1, 1)}, groupsA: []ovs.Group{group(7, 2)}, groupsB: []ovs.Group{group(7, 2)}},
+		"of another":  {a: []ovs.Flow{uses}, groupsB: []ovs.Group{group(7, 2)}},
+		"nothing new": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sw := newFake()
+			b := ovs.NewBridge(sw, share)
+			_, err := b.Sync(t.Context())
+			require.NoError(t, err)
+			dumps := sw.dumps
+			require.NoError(t, b.Set("a", c.a, c.groupsA))
+			require.NoError(t, b.Set("b", c.b, c.groupsB))
+			for range 2 {
+				_, err = b.Sync(t.Context())
+				if c.is == nil {
+					require.NoError(t, err)
+					continue
+				}
+				require.ErrorIs(t, err, c.is)
+				require.EqualError(t, err, c.want)
+				require.Equal(t, dumps, sw.dumps)
+				require.Zero(t, sw.sent)
+			}
+			b.Remove("a")
+			_, err = b.Sync(t.Context())
+			require.NoError(t, err, "with one owner less nobody is at odds")
+			require.Len(t, sw.flows, len(c.b))
+			require.Equal(t, len(c.groupsB) > 0, len(sw.groups) > 0)
+		})
+	}
+}
+
+func TestManyConflictsAreCounted(t *testing.T) {
+	b := ovs.NewBridge(newFake(), share)
+	for out, owner := range []string{"a", "b"} {
+		var flows []ovs.Flow
+		for n := range 30 {
+			flows = append(flows, flow(n, uint32(out)+1))
+		}
+		require.NoError(t, b.Set(owner, flows, nil))
+	}
+	_, err := b.Sync(t.Context())
+	require.ErrorContains(t, err, "; and 20 more")
+}
+
+// TestFlowMovesBetweenOwners in either order of the two calls.
+func TestFlowMovesBetweenOwners(t *testing.T) {
+	sw := newFake()
+	b := ovs.NewBridge(sw, share)
+	for i, owners := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		require.NoError(t, b.Set(owners[0], []ovs.Flow{flow(1, 1)}, nil))
+		_, err := b.Sync(t.Context())
+		require.NoError(t, err)
+		sent := sw.sent
+		if i == 0 {
+			require.NoError(t, b.Set(owners[1], []ovs.Flow{flow(1, 1)}, nil))
+			b.Remove(owners[0])
+		} else {
+			b.Remove(owners[0])
+			require.NoError(t, b.Set(owners[1], []ovs.Flow{flow(1, 1)}, nil))
+		}
+		require.Equal(t, []string{owners[1]}, b.Owners())
+		r, err := b.Sync(t.Context())
+		require.NoError(t, err)
+		require.False(t, r.Changed())
+		require.Equal(t, sent, sw.sent)
+		b.Remove(owners[1])
+		_, err = b.Sync(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, sw.flows)
+	}
+}
+
+func TestAuditNamesWhatItRepaired(t *testing.T) {
+	sw := newFake()
+	b := ovs.NewBridge(sw, share)
+	require.NoError(t, b.Set("web", []ovs.Flow{flow(1, 1), flow(2, 2)}, []ovs.Group{group(1, 1), group(2, 2)}))
+	r, err := b.Audit(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, ovs.Report{Added: 2, GroupsAdded: 2}, r)
+
+	require.NoError(t, apply(sw.flows, sw.groups, ovs.Changes{
+		FlowDelete: []ovs.Flow{flow(1, 1)}, FlowAdd: []ovs.Flow{flow(2, 9), flow(3, 3)},
+		GroupDelete: []uint32{1}, GroupModify: []ovs.Group{group(2, 9)}, GroupAdd: []ovs.Group{group(3, 3)},
+	}))
+	// What the owner changed itself is no repair.
+	require.NoError(t, b.Set("web", []ovs.Flow{flow(1, 1), flow(2, 2), flow(4, 4)}, []ovs.Group{group(1, 1), group(2, 2)}))
+	r, err = b.Audit(t.Context())
+	require.NoError(t, err)
+	var got []string
+	for _, x := range r.Repairs {
+		got = append(got, x.String())
+	}
+	require.ElementsMatch(t, []string{
+		fmt.Sprintf("missing flow %s of owner \"web\"", flow(1, 1)),
+		fmt.Sprintf("altered flow %s of owner \"web\", found flow %s", flow(2, 2), flow(2, 9)),
+		fmt.Sprintf("unwanted flow %s", flow(3, 3)),
+		fmt.Sprintf("missing group %s of owner \"web\"", group(1, 1)),
+		fmt.Sprintf("altered group %s of owner \"web\", found group %s", group(2, 2), group(2, 9)),
+		fmt.Sprintf("unwanted group %s", group(3, 3)),
+	}, got)
+	require.Equal(t, ovs.Report{Added: 2, Modified: 1, Deleted: 1, GroupsAdded: 1, GroupsModified: 1, GroupsDeleted: 1, Repairs: r.Repairs}, r)
+	r, err = b.Audit(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, r)
+}
+
+// TestFirstSyncIsNeverMoreOpen looks at the switch after each bundle of a big
+// first sync: nothing is there that what outranks it, or lies behind it, is
+// not there before.
+func TestFirstSyncIsNeverMoreOpen(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	var flows []ovs.Flow
+	for n := range 4321 {
+		f := flow(int(rng.Uint32N(50)), 1)
+		f.Table, f.Match = uint8(rng.Uint32N(4)), ovs.NewMatch(ovs.Reg(0, uint32(n)))
+		f.Actions = []ovs.Action{ovs.ToGroup(1 + rng.Uint32N(99))}
+		flows = append(flows, f)
+	}
+	var groups []ovs.Group
+	for n := range uint32(99) {
+		groups = append(groups, group(n+1, 1))
+	}
+	sw := newFake()
+	foreign := ovs.Flow{Table: 1, Priority: 900, Cookie: 5, Match: ovs.NewMatch()}
+	require.NoError(t, sw.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{foreign}}))
+	rank := func(f ovs.Flow) int { return -int(f.Table)<<16 - int(f.Priority) }
+	last := -1 << 30
+	sw.applied = func(c ovs.Changes) {
+		require.LessOrEqual(t, c.Len(), 1000)
+		lowest, highest := 1<<30, -1<<30
+		for _, f := range c.FlowAdd {
+			lowest, highest = min(lowest, rank(f)), max(highest, rank(f))
+		}
+		if len(c.FlowAdd) > 0 {
+			require.GreaterOrEqual(t, lowest, last)
+			last = highest
+		}
+	}
+	b := ovs.NewBridge(sw, share)
+	r, err := sync(t, b, flows, groups)
+	require.NoError(t, err)
+	require.Equal(t, ovs.Report{Added: 4321, GroupsAdded: 99}, r)
+	require.Equal(t, 1+1+5, sw.bundles)
+
+	// Where something is there, however many changes go in one bundle.
+	for i := range flows {
+		flows[i].Actions = []ovs.Action{ovs.Output(9)}
+	}
+	sw.applied = func(c ovs.Changes) { require.Equal(t, 4321+99, c.Len()) }
+	r, err = sync(t, b, flows, nil)
+	require.NoError(t, err)
+	require.Equal(t, ovs.Report{Modified: 4321, GroupsDeleted: 99}, r)
+
+	// A first sync that ended half way goes on where it is.
+	sw.restart()
+	b.Use(sw)
+	sw.applied = func(ovs.Changes) { sw.fail = sw.bundles == 12 }
+	_, err = b.Sync(t.Context())
+	require.ErrorIs(t, err, errLost)
+	had := len(sw.flows) - 1
+	require.Positive(t, had)
+	sw.applied = nil
+	r, err = b.Sync(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, ovs.Report{Added: 4321 - had}, r)
+}
+
+// A slowSwitch lets the test do something while a bundle is on the way.
+type slowSwitch struct {
+	*fakeSwitch
+	meanwhile func()
+}
+
+func (s *slowSwitch) Apply(ctx context.Context, c ovs.Changes) error {
+	err := s.fakeSwitch.Apply(ctx, c)
+	if s.meanwhile != nil {
+		s.meanwhile()
+	}
+	return err
+}
+
+func (s *slowSwitch) Flows(ctx context.Context, cookie, mask uint64) ([]ovs.Flow, error) {
+	flows, err := s.fakeSwitch.Flows(ctx, cookie, mask)
+	if s.meanwhile != nil {
+		s.meanwhile()
+	}
+	return flows, err
+}
+
+// TestSetDuringSync changes what is wanted while the switch is at work.
+func TestSetDuringSync(t *testing.T) {
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		sw := &slowSwitch{fakeSwitch: newFake()}
+		b := ovs.NewBridge(sw, share)
+		var flows []ovs.Flow
+		sw.meanwhile = func() {
+			flows = nil
+			for n := range 6 {
+				if rng.IntN(2) == 0 {
+					flows = append(flows, flow(n, rng.Uint32N(3)+1))
+				}
+			}
+			require.NoError(t, b.Set("a", flows, nil))
+		}
+		for range 10 {
+			sw.meanwhile()
+			_, err := b.Sync(t.Context())
+			require.NoError(t, err)
+			if rng.IntN(4) == 0 {
+				_, err = b.Audit(t.Context())
+				require.NoError(t, err)
+			}
+		}
+		sw.meanwhile = nil
+		_, err := b.Sync(t.Context())
+		require.NoError(t, err)
+		var want []string
+		for _, f := range flows {
+			want = append(want, f.String())
+		}
+		require.ElementsMatch(t, want, sw.texts(), "seed %d", seed)
+	}
+}
+
+// TestSyncWaitsForItsTurn, but not longer than its context.
+func TestSyncWaitsForItsTurn(t *testing.T) {
+	sw := &slowSwitch{fakeSwitch: newFake()}
+	b := ovs.NewBridge(sw, share)
+	sw.meanwhile = func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := b.Sync(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	_, err := sync(t, b, []ovs.Flow{flow(1, 1)}, nil)
+	require.NoError(t, err)
+}
+
+// TestUseDuringSync changes the switch while another is at work: the next
+// Sync reads it.
+func TestUseDuringSync(t *testing.T) {
+	first, second := &slowSwitch{fakeSwitch: newFake()}, newFake()
+	b := ovs.NewBridge(first, share)
+	first.meanwhile = func() { b.Use(second) }
+	_, err := sync(t, b, []ovs.Flow{flow(1, 1)}, nil)
+	require.NoError(t, err)
+	require.Empty(t, second.flows)
+	r, err := b.Sync(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, ovs.Report{Added: 1}, r)
+	require.Equal(t, 1, second.dumps)
+	require.Equal(t, first.texts(), second.texts())
+}
+
+// TestNothingIsKept of owners that are gone.
+func TestNothingIsKept(t *testing.T) {
+	sw := newFake()
+	b := ovs.NewBridge(sw, share)
+	for n := range 100 {
+		require.NoError(t, b.Set(fmt.Sprint(n), []ovs.Flow{flow(n, 1)}, []ovs.Group{group(1, 1)}))
+	}
+	_, err := b.Sync(t.Context())
+	require.NoError(t, err)
+	for _, owner := range b.Owners() {
+		b.Remove(owner)
+	}
+	_, err = b.Sync(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, b.Owners())
+	require.Zero(t, ovs.Slots(b))
+}
