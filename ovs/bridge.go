@@ -15,6 +15,7 @@ import (
 // never wait for the switch.
 type Bridge struct {
 	turn chan struct{} // holds a token while a Sync or an Audit is under way
+	wake chan struct{} // holds a token when something was set since Keep looked
 
 	mu   sync.Mutex // protects what follows
 	sw   Switch
@@ -24,13 +25,15 @@ type Bridge struct {
 }
 
 // NewBridge returns a bridge that nobody wants anything of. Its first Sync
-// reads what the switch has of the share.
+// reads what the switch has of the share. The switch may be nil until Use or
+// Keep gives the bridge one.
 func NewBridge(sw Switch, share Share) *Bridge {
-	return &Bridge{turn: make(chan struct{}, 1), sw: sw, plan: newPlan(share)}
+	return &Bridge{turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), sw: sw, plan: newPlan(share)}
 }
 
 // Use goes on with another connection to the switch, or to another switch. The
-// next Sync reads what it has. A Sync under way ends as it would have.
+// next Sync reads what it has. A Sync under way ends as it would have. With
+// nil the bridge has none.
 func (b *Bridge) Use(sw Switch) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,13 +49,22 @@ func (b *Bridge) Set(owner string, flows []Flow, groups []Group) error {
 	flows, groups = slices.Clone(flows), slices.Clone(groups)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.stirLocked()
 	return b.plan.set(owner, flows, groups)
+}
+
+func (b *Bridge) stirLocked() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Remove makes an owner want nothing.
 func (b *Bridge) Remove(owner string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.stirLocked()
 	_ = b.plan.set(owner, nil, nil) // nothing can be wrong with nothing
 }
 
@@ -154,6 +166,9 @@ func (b *Bridge) run(ctx context.Context, audit bool) (Report, error) {
 func (b *Bridge) begin() (sw Switch, known bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.sw == nil {
+		return nil, false, fmt.Errorf("ovs: sync bridge: %w", ErrNoSwitch)
+	}
 	return b.sw, b.known, b.plan.check(!b.known)
 }
 

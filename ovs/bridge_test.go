@@ -24,8 +24,8 @@ func group(id, out uint32) ovs.Group {
 	return ovs.Group{ID: id, Type: ovs.Select, Buckets: []ovs.Bucket{{ID: 1, Weight: 1, Actions: []ovs.Action{ovs.Output(out)}}}}
 }
 
-// sync makes one owner want all, and the switch follow.
-func sync(t testing.TB, b *ovs.Bridge, flows []ovs.Flow, groups []ovs.Group) (ovs.Report, error) {
+// syncAll makes one owner want all, and the switch follow.
+func syncAll(t testing.TB, b *ovs.Bridge, flows []ovs.Flow, groups []ovs.Group) (ovs.Report, error) {
 	t.Helper()
 	require.NoError(t, b.Set("all", flows, groups))
 	return b.Sync(t.Context())
@@ -376,7 +376,7 @@ func TestFirstSyncIsNeverMoreOpen(t *testing.T) {
 		}
 	}
 	b := ovs.NewBridge(sw, share)
-	r, err := sync(t, b, flows, groups)
+	r, err := syncAll(t, b, flows, groups)
 	require.NoError(t, err)
 	require.Equal(t, ovs.Report{Added: 4321, GroupsAdded: 99}, r)
 	require.Equal(t, 1+1+5, sw.bundles)
@@ -386,7 +386,7 @@ func TestFirstSyncIsNeverMoreOpen(t *testing.T) {
 		flows[i].Actions = []ovs.Action{ovs.Output(9)}
 	}
 	sw.applied = func(c ovs.Changes) { require.Equal(t, 4321+99, c.Len()) }
-	r, err = sync(t, b, flows, nil)
+	r, err = syncAll(t, b, flows, nil)
 	require.NoError(t, err)
 	require.Equal(t, ovs.Report{Modified: 4321, GroupsDeleted: 99}, r)
 
@@ -472,7 +472,7 @@ func TestSyncWaitsForItsTurn(t *testing.T) {
 		_, err := b.Sync(ctx)
 		require.ErrorIs(t, err, context.Canceled)
 	}
-	_, err := sync(t, b, []ovs.Flow{flow(1, 1)}, nil)
+	_, err := syncAll(t, b, []ovs.Flow{flow(1, 1)}, nil)
 	require.NoError(t, err)
 }
 
@@ -482,7 +482,7 @@ func TestUseDuringSync(t *testing.T) {
 	first, second := &slowSwitch{fakeSwitch: newFake()}, newFake()
 	b := ovs.NewBridge(first, share)
 	first.meanwhile = func() { b.Use(second) }
-	_, err := sync(t, b, []ovs.Flow{flow(1, 1)}, nil)
+	_, err := syncAll(t, b, []ovs.Flow{flow(1, 1)}, nil)
 	require.NoError(t, err)
 	require.Empty(t, second.flows)
 	r, err := b.Sync(t.Context())
