@@ -110,8 +110,8 @@ func guarded(a, b uint32) (open, policy []ovs.Flow) {
 	add(&open, 10, 0, ovs.NewMatch(), ovs.Goto(20))
 	add(&open, 20, 1, ovs.NewMatch(ovs.InPort(a)), ovs.Output(b))
 	add(&open, 20, 1, ovs.NewMatch(ovs.InPort(b)), ovs.Output(a))
-	add(&policy, 10, 500, ovs.NewMatch(ovs.EthType(0x0800), ovs.UDPDst(9999)))
-	for i := range uint32(6000) {
+	add(&policy, 20, 500, ovs.NewMatch(ovs.EthType(0x0800), ovs.UDPDst(9999)))
+	for i := range uint32(12000) {
 		add(&policy, uint8(i%3)*10, 100, ovs.NewMatch(ovs.EthType(0x0800), ovs.Reg(3, i+1)))
 	}
 	return open, policy
