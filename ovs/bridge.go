@@ -108,8 +108,8 @@ func (r Repair) String() string {
 }
 
 // Sync makes the share on the switch what the owners want. It looks only at
-// what changed since the last one and sends only the difference, in one bundle
-// that is applied whole or not at all; where nothing differs it sends nothing.
+// what changed since the last one and sends only the difference, in one
+// [Switch.Apply]: whole or not at all. Where nothing differs it sends nothing.
 //
 // The first Sync, and the first after an error or [Bridge.Use], reads the
 // share. If the switch has nothing of it, as after its restart, and more than
@@ -117,7 +117,10 @@ func (r Repair) String() string {
 // them whole or not at all: groups, then flows from the last table to the first
 // and in a table from the highest priority to the lowest. On the way a packet
 // finds in each table what it will find in the end, or nothing of the share; it
-// gets in only when all that lies behind is there.
+// gets in only when all that lies behind is there. More than a thousand changes
+// of what is there keep that order too, and flows are deleted the other way
+// round, last: should the Switch have to part them, a packet finds in each
+// table what it found before or will find in the end.
 //
 // Owners who want different things of one key are [ErrConflict], a flow that
 // uses a group of the share which nobody wants is [ErrInvalid]: then nothing

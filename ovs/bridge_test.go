@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -390,11 +391,19 @@ func TestFirstSyncIsNeverMoreOpen(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, ovs.Report{Modified: 4321, GroupsDeleted: 99}, r)
 
+	// Deletions go the other way round.
+	sw.applied = func(c ovs.Changes) {
+		require.Len(t, c.FlowDelete, 4321)
+		require.True(t, slices.IsSortedFunc(c.FlowDelete, func(a, b ovs.Flow) int { return rank(b) - rank(a) }))
+	}
+	_, err = syncAll(t, b, nil, nil)
+	require.NoError(t, err)
+
 	// A first sync that ended half way goes on where it is.
-	sw.restart()
 	b.Use(sw)
-	sw.applied = func(ovs.Changes) { sw.fail = sw.bundles == 12 }
-	_, err = b.Sync(t.Context())
+	start := sw.bundles
+	sw.applied = func(ovs.Changes) { sw.fail = sw.bundles == start+2 }
+	_, err = syncAll(t, b, flows, nil)
 	require.ErrorIs(t, err, errLost)
 	had := len(sw.flows) - 1
 	require.Positive(t, had)
@@ -508,4 +517,49 @@ func TestNothingIsKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, b.Owners())
 	require.Zero(t, ovs.Slots(b))
+}
+
+// A streamSwitch takes flows one by one.
+type streamSwitch struct {
+	*fakeSwitch
+	streamed int
+}
+
+func (s *streamSwitch) AddFlows(ctx context.Context, flows iter.Seq[ovs.Flow]) (int, error) {
+	for f := range flows {
+		if err := s.Apply(ctx, ovs.Changes{FlowAdd: []ovs.Flow{f}}); err != nil {
+			return s.streamed, err
+		}
+		s.streamed++
+	}
+	return s.streamed, nil
+}
+
+// TestFirstSyncStreams where the switch can, and only then.
+func TestFirstSyncStreams(t *testing.T) {
+	sw := &streamSwitch{fakeSwitch: newFake()}
+	b := ovs.NewBridge(sw, share)
+	var flows []ovs.Flow
+	for n := range 1001 {
+		f := flow(n, 0)
+		f.Actions = []ovs.Action{ovs.ToGroup(7)}
+		flows = append(flows, f)
+	}
+	r, err := syncAll(t, b, flows, []ovs.Group{group(7, 1)})
+	require.NoError(t, err)
+	require.Equal(t, ovs.Report{Added: 1001, GroupsAdded: 1}, r)
+	require.Equal(t, 1001, sw.streamed)
+	_, err = syncAll(t, b, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, 1001, sw.streamed)
+
+	sw.streamed = 0
+	b.Use(sw)
+	sw.applied = func(c ovs.Changes) { sw.fail = sw.streamed == 500 }
+	_, err = syncAll(t, b, flows, []ovs.Group{group(7, 1)})
+	require.ErrorIs(t, err, errLost)
+	sw.applied = nil
+	r, err = b.Sync(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, ovs.Report{Added: 1001 - 501}, r)
 }

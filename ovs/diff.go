@@ -47,7 +47,8 @@ func (c Changes) String() string {
 // A Switch is the OpenFlow side of a bridge.
 type Switch interface {
 	// Apply makes all changes or, with an error, none of them, and returns
-	// when the switch has them in force.
+	// when the switch has them in force. A Switch that has a limit for this
+	// says so, and beyond it makes them in order, a part at a time.
 	Apply(ctx context.Context, c Changes) error
 	// Flows returns the flows whose cookie equals cookie in the bits of mask.
 	Flows(ctx context.Context, cookie, mask uint64) ([]Flow, error)

@@ -11,25 +11,37 @@ import (
 // several: a larger one costs the switch half as much memory again.
 const maxBundle = 1000
 
-// A Streamer is a [Switch] that takes many Changes at once. Each is applied
-// whole or not at all, in order, while the next are on the way; after one that
-// failed nothing more is applied.
+// A Streamer is a [Switch] that adds flows in many bundles, of which it fills
+// one while the switch works on the other. AddFlows returns how many are in
+// force; with an error the switch has those of whole bundles from the first on,
+// and no other.
 type Streamer interface {
-	ApplyAll(ctx context.Context, all iter.Seq[Changes]) error
+	AddFlows(ctx context.Context, flows iter.Seq[Flow]) (n int, err error)
 }
 
 // send applies the changes: in one bundle, or if the switch has nothing of the
 // share and they are many, in several.
 func send(ctx context.Context, sw Switch, c Changes, empty bool) error {
-	if !empty || c.Len() <= maxBundle {
+	if c.Len() <= maxBundle {
 		return sw.Apply(ctx, c)
 	}
+	// Also where they go at once: a switch may have a limit of its own.
 	slices.SortStableFunc(c.FlowAdd, inner)
-	if s, ok := sw.(Streamer); ok {
-		return s.ApplyAll(ctx, bundles(c))
+	slices.SortStableFunc(c.FlowDelete, func(a, b Flow) int { return inner(b, a) })
+	if !empty {
+		return sw.Apply(ctx, c)
 	}
-	for part := range bundles(c) {
-		if err := sw.Apply(ctx, part); err != nil {
+	for part := range slices.Chunk(c.GroupAdd, maxBundle) {
+		if err := sw.Apply(ctx, Changes{GroupAdd: part}); err != nil {
+			return err
+		}
+	}
+	if s, ok := sw.(Streamer); ok {
+		_, err := s.AddFlows(ctx, slices.Values(c.FlowAdd))
+		return err
+	}
+	for part := range slices.Chunk(c.FlowAdd, maxBundle) {
+		if err := sw.Apply(ctx, Changes{FlowAdd: part}); err != nil {
 			return err
 		}
 	}
@@ -37,23 +49,7 @@ func send(ctx context.Context, sw Switch, c Changes, empty bool) error {
 }
 
 // inner sorts what a packet meets last first: later tables, and in a table
-// what outranks the rest.
+// what outranks the rest. What is deleted goes the other way round.
 func inner(a, b Flow) int {
 	return cmp.Or(cmp.Compare(b.Table, a.Table), cmp.Compare(b.Priority, a.Priority))
-}
-
-// bundles cuts additions to pieces: groups, then flows.
-func bundles(c Changes) iter.Seq[Changes] {
-	return func(yield func(Changes) bool) {
-		for part := range slices.Chunk(c.GroupAdd, maxBundle) {
-			if !yield(Changes{GroupAdd: part}) {
-				return
-			}
-		}
-		for part := range slices.Chunk(c.FlowAdd, maxBundle) {
-			if !yield(Changes{FlowAdd: part}) {
-				return
-			}
-		}
-	}
 }
