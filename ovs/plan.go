@@ -174,7 +174,9 @@ func (p *plan) changes(r *Report) Changes {
 			c.GroupModify = append(c.GroupModify, *s.want)
 		}
 	}
-	for _, s := range p.flows.changes() {
+	flows := p.flows.changes()
+	c.FlowAdd = make([]Flow, 0, len(flows))
+	for _, s := range flows {
 		if s.want == nil {
 			c.FlowDelete = append(c.FlowDelete, *s.have)
 			continue
