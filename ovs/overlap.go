@@ -67,7 +67,7 @@ type classes struct {
 
 func (c *classes) add(w wanted) {
 	var masks []byte
-	for _, m := range w.flow.Match.fields {
+	for _, m := range w.flow.Match.Fields() {
 		masks = append(binary.BigEndian.AppendUint16(masks, uint16(m.Field)), m.Mask[:]...)
 	}
 	i, ok := c.index[string(masks)]
@@ -107,7 +107,7 @@ func (c *classes) overlaps() iter.Seq[Conflict] {
 // common returns the bits that both matches look at.
 func common(a, b Match) []FieldMatch {
 	var out []FieldMatch
-	for _, x := range a.fields {
+	for _, x := range a.Fields() {
 		if y, ok := b.Field(x.Field); ok {
 			for i := range x.Mask {
 				x.Mask[i] &= y.Mask[i]

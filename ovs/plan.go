@@ -45,7 +45,7 @@ func newPlan(share Share) *plan {
 
 func flowKind(seed maphash.Seed) kind[Flow] {
 	return kind[Flow]{
-		hash:   func(f *Flow) uint64 { return hashFlow(seed, f) },
+		hash:   func(f *Flow) uint64 { return maphash.String(seed, string(f.Key())) },
 		same:   func(a, b *Flow) bool { return a.Table == b.Table && a.Priority == b.Priority && a.Match.Equal(b.Match) },
 		equal:  func(a, b *Flow) bool { return a == b || sameEffect(*a, *b) },
 		text:   func(f *Flow) string { return "flow " + f.String() },
@@ -71,18 +71,6 @@ func groupsOf(list []Action, fn func(uint32)) {
 			fn(g.ID)
 		}
 	}
-}
-
-func hashFlow(seed maphash.Seed, f *Flow) uint64 {
-	type link struct {
-		before uint64
-		field  FieldMatch
-	}
-	h := uint64(f.Table)<<16 | uint64(f.Priority)
-	for i := range f.Match.fields {
-		h = maphash.Comparable(seed, link{h, f.Match.fields[i]})
-	}
-	return h
 }
 
 // set replaces what an owner wants, or with an error leaves it.
