@@ -134,22 +134,22 @@ func TestSyncSendsOnlyTheDifference(t *testing.T) {
 	share := ovs.Share{Cookie: owner << 56, Mask: ovs.OwnerMask, GroupMin: 1, GroupMax: 100}
 	b := ovs.NewBridge(c, share)
 	flows, groups := everyKind(), everyGroup()
-	r, err := sync(t, b, flows, groups)
+	r, err := syncAll(t, b, flows, groups)
 	require.NoError(t, err)
 	require.Equal(t, ovs.Report{Added: len(flows), GroupsAdded: len(groups)}, r)
-	r, err = sync(t, b, flows, groups)
+	r, err = syncAll(t, b, flows, groups)
 	require.NoError(t, err)
 	require.False(t, r.Changed())
-	r, err = sync(t, ovs.NewBridge(c, share), flows, groups)
+	r, err = syncAll(t, ovs.NewBridge(c, share), flows, groups)
 	require.NoError(t, err)
 	require.False(t, r.Changed(), "after a restart")
 
 	changed := append([]ovs.Flow(nil), flows[1:]...)
 	changed[0].Actions = nil
-	r, err = sync(t, b, changed, groups)
+	r, err = syncAll(t, b, changed, groups)
 	require.NoError(t, err)
 	require.Equal(t, ovs.Report{Modified: 1, Deleted: 1}, r)
-	_, err = sync(t, b, nil, nil)
+	_, err = syncAll(t, b, nil, nil)
 	require.NoError(t, err)
 	left, err := c.Flows(t.Context(), 0, 0)
 	require.NoError(t, err)
@@ -266,12 +266,12 @@ func TestBigBundle(t *testing.T) {
 	}
 	b := ovs.NewBridge(c, ovs.Share{Cookie: owner << 56, Mask: ovs.OwnerMask})
 	start := time.Now()
-	r, err := sync(t, b, flows, nil)
+	r, err := syncAll(t, b, flows, nil)
 	require.NoError(t, err)
 	require.Equal(t, len(flows), r.Added)
 	t.Logf("%d flows in %v", len(flows), time.Since(start))
 	b.Use(c)
-	r, err = sync(t, b, flows, nil)
+	r, err = syncAll(t, b, flows, nil)
 	require.NoError(t, err)
 	require.False(t, r.Changed())
 
@@ -281,11 +281,11 @@ func TestBigBundle(t *testing.T) {
 		bad[i].Actions = nil
 	}
 	bad[12345].Actions = []ovs.Action{ovs.ToGroup(77)}
-	_, err = sync(t, b, bad, nil)
+	_, err = syncAll(t, b, bad, nil)
 	var refused *openflow.Error
 	require.ErrorAs(t, err, &refused)
 	require.Contains(t, refused.About, bad[12345].String())
-	r, err = sync(t, b, flows, nil)
+	r, err = syncAll(t, b, flows, nil)
 	require.NoError(t, err)
 	require.False(t, r.Changed())
 }

@@ -32,7 +32,7 @@ func BenchmarkAudit100000(b *testing.B) {
 		}
 	}
 	br := ovs.NewBridge(c, ovs.Share{Cookie: owner << 56, Mask: ovs.OwnerMask})
-	if r, err := sync(b, br, flows, nil); err != nil || r.Added != len(flows) {
+	if r, err := syncAll(b, br, flows, nil); err != nil || r.Added != len(flows) {
 		b.Fatal(r, err)
 	}
 	b.Run("ours", func(b *testing.B) {

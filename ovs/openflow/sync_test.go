@@ -8,8 +8,8 @@ import (
 	"github.com/tierloom/tierloom/ovs"
 )
 
-// sync makes one owner want all, and the switch follow.
-func sync(t testing.TB, b *ovs.Bridge, flows []ovs.Flow, groups []ovs.Group) (ovs.Report, error) {
+// syncAll makes one owner want all, and the switch follow.
+func syncAll(t testing.TB, b *ovs.Bridge, flows []ovs.Flow, groups []ovs.Group) (ovs.Report, error) {
 	t.Helper()
 	require.NoError(t, b.Set("all", flows, groups))
 	return b.Sync(t.Context())

@@ -107,7 +107,7 @@ func newChaos(t *testing.T, in *ovstest.Instance, seed uint64) *chaos {
 		c.ports[fmt.Sprint("p", n)] = true
 	}
 	dial := func(ctx context.Context) (ovs.Link, error) {
-		return openflow.Dial(ctx, "unix", c.ofSock.path, openflow.Config{EchoInterval: 500 * time.Millisecond, WriteTimeout: 2 * time.Second})
+		return openflow.Dial(ctx, "unix", c.ofSock.path, openflow.Config{EchoInterval: 500 * time.Millisecond})
 	}
 	c.wg.Go(func() {
 		_ = c.bridge.Keep(ctx, dial, ovs.KeepConfig{MaxBackoff: 200 * time.Millisecond, OnSync: func(_ ovs.Report, err error) {
