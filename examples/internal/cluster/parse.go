@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strings"
+	"regexp"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -67,7 +69,7 @@ func parseFile(name string, raw []byte) ([]document, []Fault) {
 	for _, part := range splitDocuments(raw) {
 		d, err := parseDocument(part.text)
 		if err != nil {
-			faults = append(faults, Fault{name, part.line, err.Error()})
+			faults = append(faults, Fault{name, part.line, inFile(err.Error(), part.line)})
 			continue
 		}
 		if d.obj != nil {
@@ -83,12 +85,17 @@ type part struct {
 	text []byte
 }
 
-// splitDocuments cuts at lines that are "---" and remembers where each part begins.
+// splitDocuments cuts at the document markers "---" and "..." (YAML 1.2,
+// section 9.1) and remembers where each part begins. What follows a marker on
+// its line belongs to the next part.
 func splitDocuments(raw []byte) []part {
 	parts := []part{{line: 1}}
 	for i, line := range bytes.SplitAfter(raw, []byte("\n")) {
-		if strings.TrimRight(string(line), " \t\r\n") == "---" {
-			parts = append(parts, part{line: i + 2})
+		if rest, ok := cutMarker(line); ok {
+			parts = append(parts, part{line: i + 1, text: rest})
+			if len(bytes.TrimSpace(rest)) == 0 {
+				parts[len(parts)-1] = part{line: i + 2}
+			}
 			continue
 		}
 		last := &parts[len(parts)-1]
@@ -97,24 +104,56 @@ func splitDocuments(raw []byte) []part {
 	return parts
 }
 
+// cutMarker returns what follows a document marker that begins the line.
+func cutMarker(line []byte) (rest []byte, ok bool) {
+	for _, marker := range []string{"---", "..."} {
+		rest, ok := bytes.CutPrefix(line, []byte(marker))
+		if ok && (len(rest) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(rest[0]))) {
+			return rest, true
+		}
+	}
+	return nil, false
+}
+
+// yamlLine is where the YAML decoder says that a fault is.
+var yamlLine = regexp.MustCompile(`(?m)(yaml: |^  )line (\d+):`)
+
+// inFile turns lines that the decoder counted from the document's first into
+// lines of the file.
+func inFile(text string, first int) string {
+	return yamlLine.ReplaceAllStringFunc(text, func(s string) string {
+		m := yamlLine.FindStringSubmatch(s)
+		n, err := strconv.Atoi(m[2])
+		if err != nil {
+			return s
+		}
+		return fmt.Sprintf("%sline %d:", m[1], n+first-1)
+	})
+}
+
 // parseDocument returns a document with a nil obj for one that holds nothing.
-func parseDocument(raw []byte) (document, error) {
-	var anything any
-	if err := yaml.Unmarshal(raw, &anything); err != nil {
+// It is as strict as an API server that validates fields.
+func parseDocument(text []byte) (document, error) {
+	raw, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
 		return document{}, err
 	}
-	if anything == nil {
+	if string(raw) == "null" {
 		return document{}, nil
 	}
+	if raw[0] != '{' {
+		return document{}, errors.New("want an object: a mapping with apiVersion, kind and metadata")
+	}
 	var t metav1.TypeMeta
-	if err := yaml.Unmarshal(raw, &t); err != nil {
+	if err := json.UnmarshalCaseSensitivePreserveInts(raw, &t); err != nil {
 		return document{}, err
 	}
 	obj, namespaced, err := newObject(t)
 	if err != nil {
 		return document{}, err
 	}
-	if err := yaml.UnmarshalStrict(raw, obj); err != nil {
+	strict, err := json.UnmarshalStrict(raw, obj)
+	if err := errors.Join(append(strict, err)...); err != nil {
 		return document{}, fmt.Errorf("%s %s: %w", t.Kind, obj.GetName(), err)
 	}
 	switch {
@@ -125,8 +164,30 @@ func parseDocument(raw []byte) (document, error) {
 	case namespaced && obj.GetNamespace() == "":
 		obj.SetNamespace("default")
 	}
-	if faults := validation.IsDNS1123Subdomain(obj.GetName()); len(faults) > 0 {
-		return document{}, fmt.Errorf("%s %s: metadata.name: %s", t.Kind, obj.GetName(), faults[0])
+	ref := Ref{t.Kind, obj.GetNamespace(), obj.GetName()}
+	if err := checkNames(ref); err != nil {
+		return document{}, fmt.Errorf("%s %s: %w", t.Kind, obj.GetName(), err)
 	}
-	return document{ref: Ref{t.Kind, obj.GetNamespace(), obj.GetName()}, obj: obj}, nil
+	return document{ref: ref, obj: obj}, nil
+}
+
+// checkNames wants names that an API server would take. They are also part of
+// a file's name: see [statusDir.file].
+func checkNames(ref Ref) error {
+	name, valid := ref.Name, validation.IsDNS1123Subdomain
+	if ref.Kind == KindNamespace {
+		valid = validation.IsDNS1123Label
+	}
+	if faults := valid(name); len(faults) > 0 {
+		return fmt.Errorf("metadata.name: %s", faults[0])
+	}
+	if ref.Namespace != "" {
+		if faults := validation.IsDNS1123Label(ref.Namespace); len(faults) > 0 {
+			return fmt.Errorf("metadata.namespace: %s", faults[0])
+		}
+	}
+	if n := len(fileName(ref)); n > maxFileName {
+		return fmt.Errorf("metadata.name: %d bytes too long for a file name", n-maxFileName)
+	}
+	return nil
 }

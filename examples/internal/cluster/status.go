@@ -41,12 +41,16 @@ type statusDir struct {
 	mu   sync.Mutex // orders read-change-write of a file
 }
 
-// file returns where a status lies. Kubernetes names have no underscore.
-func (d *statusDir) file(ref Ref) string {
-	return filepath.Join(d.path, ref.Kind+"_"+ref.Namespace+"_"+ref.Name+".json")
-}
+// file returns where a status lies.
+func (d *statusDir) file(ref Ref) string { return filepath.Join(d.path, fileName(ref)) }
 
-// refOf is the inverse of file.
+// maxFileName is the most bytes of a file's name on Linux (limits.h, NAME_MAX).
+const maxFileName = 255
+
+// fileName names the status of an object. Kubernetes names have no underscore.
+func fileName(ref Ref) string { return ref.Kind + "_" + ref.Namespace + "_" + ref.Name + ".json" }
+
+// refOf is the inverse of fileName.
 func refOf(name string) (Ref, bool) {
 	base, ok := strings.CutSuffix(name, ".json")
 	f := strings.Split(base, "_")
