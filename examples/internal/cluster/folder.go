@@ -1,8 +1,8 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -43,26 +43,20 @@ type Folder struct {
 	log   *slog.Logger
 	cache *Cache
 
-	files map[string]file // by base name; only Run touches it
+	// files by base name, and what the cache holds; only Run touches them.
+	files map[string]file
 	known map[Ref]metav1.Object
 
 	faultMu sync.Mutex
 	faults  []Fault
 }
 
-// file is what was last read of one manifest.
-type file struct {
-	size   int64
-	mod    time.Time
-	docs   []document
-	faults []Fault
-}
-
 const (
 	// settle is how long a folder must be quiet before it is read, so that a
 	// file written in several steps is read once.
 	settle = 15 * time.Millisecond
-	// rescan bounds how long a lost notification can hide a change.
+	// rescan bounds how long a lost notification, or a folder that is never
+	// quiet, can hide a change.
 	rescan = 2 * time.Second
 )
 
@@ -114,17 +108,24 @@ func (f *Folder) Run(ctx context.Context, synced func(), changed func(Ref)) erro
 	}
 	synced()
 	report(refs)
+	return f.loop(ctx, w.Events, w.Errors, report)
+}
+
+// loop reads the folder when it has been quiet for a moment after a change,
+// and every now and then.
+func (f *Folder) loop(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error, report func([]Ref)) error {
 	timer := time.NewTimer(rescan)
 	defer timer.Stop()
+	latest := time.Now().Add(rescan)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case e := <-w.Events:
+		case e := <-events:
 			if !strings.HasPrefix(filepath.Base(e.Name), ".") {
-				timer.Reset(settle)
+				timer.Reset(min(settle, time.Until(latest)))
 			}
-		case err := <-w.Errors:
+		case err := <-errs:
 			f.log.Warn("folder watch", "err", err)
 		case <-timer.C:
 			refs, err := f.scan()
@@ -133,120 +134,59 @@ func (f *Folder) Run(ctx context.Context, synced func(), changed func(Ref)) erro
 			}
 			report(refs)
 			timer.Reset(rescan)
+			latest = time.Now().Add(rescan)
 		}
 	}
 }
 
-// scan reads what changed and returns the names of changed objects.
+// scan reads what changed and returns the names of changed objects. An object
+// whose status cannot be had stays as it was.
 func (f *Folder) scan() ([]Ref, error) {
 	if err := f.readFiles(); err != nil {
 		return nil, err
 	}
-	now, faults := f.merge()
-	var errs []error
+	docs, faults := f.merge()
 	if f.cfg.Writer {
-		errs = append(errs, f.sweep(now))
+		faults = append(faults, f.sweep(docs)...)
 	}
-	for ref, obj := range now {
-		s, ok, err := f.statusFor(ref, obj)
+	now := map[Ref]metav1.Object{}
+	for ref, d := range docs {
+		s, ok, err := f.statusFor(ref, d.obj)
 		if err != nil {
-			errs = append(errs, err)
-		}
-		if !ok {
-			delete(now, ref)
-			continue
-		}
-		now[ref] = withStatus(obj, s)
-	}
-	errs = append(errs, deriveSlices(now))
-	f.setFaults(faults)
-	return f.replace(now), errors.Join(errs...)
-}
-
-// readFiles brings f.files up to date with the folder.
-func (f *Folder) readFiles() error {
-	entries, err := os.ReadDir(f.cfg.Manifests)
-	if err != nil {
-		return err
-	}
-	seen := map[string]bool{}
-	for _, e := range entries {
-		ext := filepath.Ext(e.Name())
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || ext != ".yaml" && ext != ".yml" && ext != ".json" {
-			continue
-		}
-		info, err := os.Stat(filepath.Join(f.cfg.Manifests, e.Name()))
-		if err != nil {
-			continue // removed since it was listed
-		}
-		seen[e.Name()] = true
-		old, ok := f.files[e.Name()]
-		if ok && old.size == info.Size() && old.mod.Equal(info.ModTime()) {
-			continue
-		}
-		raw, err := os.ReadFile(filepath.Join(f.cfg.Manifests, e.Name()))
-		if err != nil {
-			continue
-		}
-		docs, faults := parseFile(e.Name(), raw)
-		if len(faults) > 0 {
-			docs = keepLastGood(docs, old.docs)
-		}
-		f.files[e.Name()] = file{info.Size(), info.ModTime(), docs, faults}
-	}
-	maps.DeleteFunc(f.files, func(name string, _ file) bool { return !seen[name] })
-	return nil
-}
-
-// keepLastGood adds to docs what the file said before of objects it now has
-// no good document for: a document at fault must not delete its object.
-func keepLastGood(docs, old []document) []document {
-	have := map[Ref]bool{}
-	for _, d := range docs {
-		have[d.ref] = true
-	}
-	for _, d := range old {
-		if !have[d.ref] {
-			docs = append(docs, d)
-		}
-	}
-	return docs
-}
-
-// merge joins the files in the order of their names. The first document of
-// an object counts; a second is a fault.
-func (f *Folder) merge() (map[Ref]metav1.Object, []Fault) {
-	objs := map[Ref]metav1.Object{}
-	first := map[Ref]string{}
-	var faults []Fault
-	for _, name := range slices.Sorted(maps.Keys(f.files)) {
-		faults = append(faults, f.files[name].faults...)
-		for _, d := range f.files[name].docs {
-			if at, ok := first[d.ref]; ok {
-				faults = append(faults, Fault{name, d.line, fmt.Sprintf("%s: already defined in %s", d.ref, at)})
-				continue
+			faults = append(faults, Fault{d.file, d.line, err.Error()})
+			if old, known := f.known[ref]; known {
+				now[ref] = old
 			}
-			first[d.ref] = fmt.Sprintf("%s:%d", name, d.line)
-			objs[d.ref] = d.obj
+			continue
+		}
+		if ok {
+			now[ref] = withStatus(d.obj, s)
 		}
 	}
-	return objs, faults
+	for ref, err := range deriveSlices(now) {
+		faults = append(faults, Fault{docs[ref].file, docs[ref].line, err.Error()})
+	}
+	f.setFaults(faults)
+	return f.replace(now), nil
 }
 
 // sweep forgets the status of objects that the folder no longer has, so that
 // one created again under the same name is another object.
-func (f *Folder) sweep(now map[Ref]metav1.Object) error {
+func (f *Folder) sweep(docs map[Ref]document) []Fault {
 	refs, err := f.list()
 	if err != nil {
-		return err
+		return []Fault{{File: f.cfg.Status, Err: err.Error()}}
 	}
-	var errs []error
+	var faults []Fault
 	for _, ref := range refs {
-		if _, ok := now[ref]; !ok {
-			errs = append(errs, f.remove(ref))
+		if _, ok := docs[ref]; ok {
+			continue
+		}
+		if err := f.remove(ref); err != nil {
+			faults = append(faults, Fault{File: f.file(ref), Err: err.Error()})
 		}
 	}
-	return errors.Join(errs...)
+	return faults
 }
 
 func (f *Folder) statusFor(ref Ref, obj metav1.Object) (Status, bool, error) {
@@ -315,8 +255,9 @@ func runPod(p *corev1.Pod) {
 }
 
 // deriveSlices adds the EndpointSlices of services that have a selector and
-// no slice of their own, as the EndpointSlice controller would.
-func deriveSlices(now map[Ref]metav1.Object) error {
+// no slice of their own, as the EndpointSlice controller would. It returns what
+// is wrong with the pods of a service, which has the slices of the others.
+func deriveSlices(now map[Ref]metav1.Object) map[Ref]error {
 	pods := map[string][]*corev1.Pod{}
 	own := map[string]bool{}
 	for _, o := range now {
@@ -331,19 +272,22 @@ func deriveSlices(now map[Ref]metav1.Object) error {
 		slices.SortFunc(list, func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	}
 	var derived []*discoveryv1.EndpointSlice
-	var errs []error
-	for _, o := range now {
+	faults := map[Ref]error{}
+	for ref, o := range now {
 		svc, ok := o.(*corev1.Service)
 		if !ok || len(svc.Spec.Selector) == 0 || own[svc.Namespace+"/"+svc.Name] {
 			continue
 		}
 		slices, err := kube.SlicesFor(svc, pods[svc.Namespace])
-		derived, errs = append(derived, slices...), append(errs, err)
+		if err != nil {
+			faults[ref] = err
+		}
+		derived = append(derived, slices...)
 	}
 	for _, s := range derived {
 		now[Ref{KindEndpointSlice, s.Namespace, s.Name}] = s
 	}
-	return errors.Join(errs...)
+	return faults
 }
 
 // replace makes the cache hold now and returns the names that changed.
@@ -365,7 +309,11 @@ func (f *Folder) replace(now map[Ref]metav1.Object) []Ref {
 	return changed
 }
 
+// setFaults keeps the faults, by file and line, and logs them when they changed.
 func (f *Folder) setFaults(faults []Fault) {
+	slices.SortFunc(faults, func(a, b Fault) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.Err, b.Err))
+	})
 	f.faultMu.Lock()
 	changed := !slices.Equal(f.faults, faults)
 	f.faults = faults

@@ -19,16 +19,22 @@ import (
 // A Fault is a manifest document that could not be used.
 type Fault struct {
 	File string `json:"file"`
-	Line int    `json:"line"` // first line of the document
+	Line int    `json:"line"` // first line of the document; 0 is the whole file
 	Err  string `json:"error"`
 }
 
-// Error returns "pods.yaml:12: ...".
-func (f Fault) Error() string { return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Err) }
+// Error returns "pods.yaml:12: ...", or "pods.yaml: ..." of a whole file.
+func (f Fault) Error() string {
+	if f.Line == 0 {
+		return f.File + ": " + f.Err
+	}
+	return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Err)
+}
 
 // A document is one object of a manifest file.
 type document struct {
 	ref  Ref
+	file string
 	line int
 	obj  metav1.Object
 }
@@ -73,7 +79,7 @@ func parseFile(name string, raw []byte) ([]document, []Fault) {
 			continue
 		}
 		if d.obj != nil {
-			d.line = part.line
+			d.file, d.line = name, part.line
 			docs = append(docs, d)
 		}
 	}
