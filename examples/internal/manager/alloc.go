@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,7 +47,7 @@ func refuse(code int, reason, format string, args ...any) error {
 
 // allocate leases what a asks for and returns it with its value.
 func (l *allocator) allocate(ctx context.Context, a api.Allocation) (api.Allocation, error) {
-	if a.Owner == "" || strings.Count(a.Owner, "/") < 2 {
+	if parts := strings.SplitN(a.Owner, "/", 3); len(parts) < 3 || slices.Contains(parts, "") {
 		return a, refuse(http.StatusBadRequest, api.ReasonInvalid, `allocation: owner %q: want "cluster/role/uid"`, a.Owner)
 	}
 	s, err := l.space(ctx, a.Kind, a.Pool)
@@ -108,7 +109,7 @@ func (l *allocator) space(ctx context.Context, kind, pool string) (space, error)
 	name := spaceName(kind, pool)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s, err := l.openSpace(name, kind, object)
+	s, err := l.openSpace(ctx, name, kind, object)
 	if err != nil {
 		return space{}, refuse(http.StatusConflict, api.ReasonInvalid, "%s %s: %v", kind, pool, err)
 	}
@@ -147,12 +148,12 @@ func (l *allocator) poolObject(ctx context.Context, kind, pool string) (intent.O
 
 // openSpace returns the space as object configures it: the open one, if that
 // is how it was opened.
-func (l *allocator) openSpace(name, kind string, object intent.Object) (space, error) {
+func (l *allocator) openSpace(ctx context.Context, name, kind string, object intent.Object) (space, error) {
 	switch kind {
 	case api.Subnet:
-		return l.openSubnets(name, object)
+		return l.openSubnets(ctx, name, object)
 	case api.Address:
-		return l.openAddresses(name, object)
+		return l.openAddresses(ctx, name, object)
 	case api.MAC:
 		return reuse(l, name, ipam.MACConfig{Prefix: net.HardwareAddr{0x02, 0x74, 0x6c}}, l.openMACs)
 	case api.VLAN:
@@ -199,12 +200,16 @@ func (l *allocator) openIDs(name string, cfg ipam.IDConfig) (space, error) {
 	}}, nil
 }
 
-func (l *allocator) openSubnets(name string, object intent.Object) (space, error) {
+func (l *allocator) openSubnets(ctx context.Context, name string, object intent.Object) (space, error) {
 	block, err := model.Decode[model.Block](object)
 	if err != nil {
 		return space{}, err
 	}
 	return reuse(l, name, ipam.SubnetConfig{Prefixes: block.CIDRs}, func(name string, cfg ipam.SubnetConfig) (space, error) {
+		// Two that came in one request were each checked without the other.
+		if err := overlaps(ctx, l.intents, object); err != nil {
+			return space{}, err
+		}
 		subnets, err := l.registry.Subnets(name, cfg)
 		if err != nil {
 			return space{}, err
@@ -217,7 +222,7 @@ func (l *allocator) openSubnets(name string, object intent.Object) (space, error
 }
 
 // openAddresses opens a pool, or a segment's subnets without their gateways.
-func (l *allocator) openAddresses(name string, object intent.Object) (space, error) {
+func (l *allocator) openAddresses(ctx context.Context, name string, object intent.Object) (space, error) {
 	var cfg ipam.AddressConfig
 	if object.ResourceType == model.KindSegment {
 		segment, err := model.Decode[model.Segment](object)
@@ -237,7 +242,12 @@ func (l *allocator) openAddresses(name string, object intent.Object) (space, err
 			return space{}, err
 		}
 	}
-	return reuse(l, name, cfg, l.openPool)
+	return reuse(l, name, cfg, func(name string, cfg ipam.AddressConfig) (space, error) {
+		if err := overlaps(ctx, l.intents, object); err != nil {
+			return space{}, err
+		}
+		return l.openPool(name, cfg)
+	})
 }
 
 func (l *allocator) openPool(name string, cfg ipam.AddressConfig) (space, error) {

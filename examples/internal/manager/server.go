@@ -206,7 +206,13 @@ func body[T any](r *http.Request) (T, error) {
 	var v T
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil && !errors.Is(err, io.EOF) {
+	err := d.Decode(&v)
+	if err == nil {
+		if _, err = d.Token(); err == nil {
+			err = errors.New("more than one value")
+		}
+	}
+	if !errors.Is(err, io.EOF) {
 		return v, refuse(http.StatusBadRequest, api.ReasonInvalid, "request body: %v", err)
 	}
 	return v, nil
@@ -275,10 +281,8 @@ func (s *server) validate(o intent.Object) error {
 		return decodes[model.VirtualServer](o)
 	case model.KindHostAttachments:
 		return decodes[model.HostAttachments](o)
-	case model.KindPool:
-		return s.validatePool(o)
-	case model.KindBlock:
-		return s.validateBlock(o)
+	case model.KindPool, model.KindBlock:
+		return overlaps(context.Background(), s.intents, o)
 	}
 	return fmt.Errorf("resource_type %q: not a kind that the manager keeps", o.ResourceType)
 }
@@ -286,48 +290,4 @@ func (s *server) validate(o intent.Object) error {
 func decodes[T any](o intent.Object) error {
 	_, err := model.Decode[T](o)
 	return err
-}
-
-func (s *server) validatePool(o intent.Object) error {
-	p, err := model.Decode[model.Pool](o)
-	if err != nil {
-		return err
-	}
-	cfg, err := p.Config()
-	if err != nil {
-		return err
-	}
-	_, err = ipam.NewPool(cfg)
-	return err
-}
-
-// validateBlock also refuses a block that overlaps another: two namespaces
-// must not get the same subnet from two blocks.
-func (s *server) validateBlock(o intent.Object) error {
-	b, err := model.Decode[model.Block](o)
-	if err != nil {
-		return err
-	}
-	if _, err := ipam.NewBlock(ipam.SubnetConfig{Prefixes: b.CIDRs}); err != nil {
-		return err
-	}
-	others, _, err := s.intents.List(context.Background(), intent.Query{ResourceType: model.KindBlock})
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, other := range others {
-		have, err := model.Decode[model.Block](other)
-		if other.ID == o.ID || err != nil {
-			continue
-		}
-		for _, p := range b.CIDRs {
-			for _, q := range have.CIDRs {
-				if p.Overlaps(q) {
-					errs = append(errs, fmt.Errorf("cidrs: %s overlaps %s of %s %q", p, q, model.KindBlock, other.ID))
-				}
-			}
-		}
-	}
-	return errors.Join(errs...)
 }
