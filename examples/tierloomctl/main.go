@@ -3,9 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,15 +12,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	err := ctl.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return
-	case errors.Is(err, ctl.ErrUsage):
-		fmt.Fprintln(os.Stderr, "tierloomctl:", err)
-		os.Exit(2)
-	}
-	fmt.Fprintln(os.Stderr, "tierloomctl:", err)
-	os.Exit(1)
+	code := ctl.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }

@@ -1,11 +1,8 @@
 package cluster
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -14,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/tierloom/tierloom/examples/internal/manifest"
 )
 
 // A Fault is a manifest document that could not be used.
@@ -72,69 +71,18 @@ func newObject(t metav1.TypeMeta) (obj metav1.Object, namespaced bool, err error
 func parseFile(name string, raw []byte) ([]document, []Fault) {
 	var docs []document
 	var faults []Fault
-	for _, part := range splitDocuments(raw) {
-		d, err := parseDocument(part.text)
+	for _, part := range manifest.Split(raw) {
+		d, err := parseDocument(part.Text)
 		if err != nil {
-			faults = append(faults, Fault{name, part.line, inFile(err.Error(), part.line)})
+			faults = append(faults, Fault{name, part.Line, part.Error(err)})
 			continue
 		}
 		if d.obj != nil {
-			d.file, d.line = name, part.line
+			d.file, d.line = name, part.Line
 			docs = append(docs, d)
 		}
 	}
 	return docs, faults
-}
-
-type part struct {
-	line int
-	text []byte
-}
-
-// splitDocuments cuts at the document markers "---" and "..." (YAML 1.2,
-// section 9.1) and remembers where each part begins. What follows a marker on
-// its line belongs to the next part.
-func splitDocuments(raw []byte) []part {
-	parts := []part{{line: 1}}
-	for i, line := range bytes.SplitAfter(raw, []byte("\n")) {
-		if rest, ok := cutMarker(line); ok {
-			parts = append(parts, part{line: i + 1, text: rest})
-			if len(bytes.TrimSpace(rest)) == 0 {
-				parts[len(parts)-1] = part{line: i + 2}
-			}
-			continue
-		}
-		last := &parts[len(parts)-1]
-		last.text = append(last.text, line...)
-	}
-	return parts
-}
-
-// cutMarker returns what follows a document marker that begins the line.
-func cutMarker(line []byte) (rest []byte, ok bool) {
-	for _, marker := range []string{"---", "..."} {
-		rest, ok := bytes.CutPrefix(line, []byte(marker))
-		if ok && (len(rest) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(rest[0]))) {
-			return rest, true
-		}
-	}
-	return nil, false
-}
-
-// yamlLine is where the YAML decoder says that a fault is.
-var yamlLine = regexp.MustCompile(`(?m)(yaml: |^  )line (\d+):`)
-
-// inFile turns lines that the decoder counted from the document's first into
-// lines of the file.
-func inFile(text string, first int) string {
-	return yamlLine.ReplaceAllStringFunc(text, func(s string) string {
-		m := yamlLine.FindStringSubmatch(s)
-		n, err := strconv.Atoi(m[2])
-		if err != nil {
-			return s
-		}
-		return fmt.Sprintf("%sline %d:", m[1], n+first-1)
-	})
 }
 
 // parseDocument returns a document with a nil obj for one that holds nothing.

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/examples/internal/draw"
+	"github.com/tierloom/tierloom/examples/internal/manifest"
 	"github.com/tierloom/tierloom/examples/internal/proc"
 	"github.com/tierloom/tierloom/reconcile/intent"
 )
@@ -43,47 +45,100 @@ flags:
 // ErrUsage says that the command line makes no sense.
 var ErrUsage = errors.New("usage")
 
-// Run carries out one command line and writes what it answers to out.
+// Main carries out one command line and returns its exit code: 0, 1 for a
+// failure, 2 for a command line that makes no sense. What is wrong is a line
+// of errs.
+func Main(ctx context.Context, args []string, out, errs io.Writer) int {
+	err := Run(ctx, args, out, errs)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	fmt.Fprintln(errs, "tierloomctl:", err)
+	if errors.Is(err, ErrUsage) {
+		return 2
+	}
+	return 1
+}
+
+// Run carries out one command line and writes what it answers to out, and
+// help, if it is asked for, to help.
 func Run(ctx context.Context, args []string, out, help io.Writer) error {
 	var tls proc.TLS
 	manager := "https://127.0.0.1:7443"
 	fs := flag.NewFlagSet("tierloomctl", flag.ContinueOnError)
-	fs.SetOutput(help)
-	fs.Usage = func() {
-		fmt.Fprint(help, Usage)
-		fs.PrintDefaults()
-	}
 	fs.StringVar(&manager, "manager", manager, "`URL` of the manager")
 	tls.Flags(fs)
-	if err := fs.Parse(args); err != nil {
+	if err := parseFlags(fs, args, Usage, help); err != nil {
 		return err
 	}
+	if u, err := url.Parse(manager); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("%w: -manager %q: want a URL such as https://192.0.2.1:7443", ErrUsage, manager)
+	}
 	if err := tls.Validate(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	hc, err := tls.HTTPClient()
 	if err != nil {
 		return err
 	}
-	c := &command{api: api.NewClient(manager, hc), out: out}
+	c := &command{api: api.NewClient(manager, hc), out: out, help: help}
 	commands := map[string]func(context.Context, []string) error{
 		"status": c.status, "get": c.get, "apply": c.apply, "delete": c.delete,
 		"leases": c.leases, "realized": c.realized, "topology": c.topology,
 	}
 	run, ok := commands[fs.Arg(0)]
 	if !ok {
-		fs.Usage()
-		return fmt.Errorf("%w: no command %q", ErrUsage, fs.Arg(0))
+		return fmt.Errorf("%w: no command %q; --help lists them", ErrUsage, fs.Arg(0))
 	}
 	return run(ctx, fs.Args()[1:])
 }
 
-type command struct {
-	api *api.Client
-	out io.Writer
+// parseFlags reads flags. Asked for help it writes usage and the flags.
+func parseFlags(fs *flag.FlagSet, args []string, usage string, help io.Writer) error {
+	fs.SetOutput(io.Discard)
+	err := fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(help, usage)
+		fs.SetOutput(help)
+		fs.PrintDefaults()
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	return nil
 }
 
-func (c *command) status(ctx context.Context, _ []string) error {
+type command struct {
+	api       *api.Client
+	out, help io.Writer
+}
+
+// words reads the flags of a command, which may stand among its words, and
+// returns the words, of which there may be from least to most. Usage is the
+// command's line of [Usage].
+func (c *command) words(fs *flag.FlagSet, args []string, usage string, least, most int) ([]string, error) {
+	var words []string
+	for len(args) > 0 {
+		if err := parseFlags(fs, args, "usage: tierloomctl "+usage+"\n", c.help); err != nil {
+			return nil, err
+		}
+		if args = fs.Args(); len(args) > 0 {
+			words, args = append(words, args[0]), args[1:]
+		}
+	}
+	if len(words) < least || len(words) > most {
+		return nil, fmt.Errorf("%w: %s", ErrUsage, usage)
+	}
+	return words, nil
+}
+
+func flags(name string) *flag.FlagSet { return flag.NewFlagSet(name, flag.ContinueOnError) }
+
+func (c *command) status(ctx context.Context, args []string) error {
+	if _, err := c.words(flags("status"), args, "status", 0, 0); err != nil {
+		return err
+	}
 	s, err := c.api.Status(ctx)
 	if err != nil {
 		return err
@@ -97,37 +152,28 @@ func (c *command) json(v any) error {
 	return e.Encode(v)
 }
 
-// split parses flags that may stand among the words.
-func split(fs *flag.FlagSet, args []string) ([]string, error) {
-	var words []string
-	for len(args) > 0 {
-		if err := fs.Parse(args); err != nil {
-			return nil, err
-		}
-		if args = fs.Args(); len(args) > 0 {
-			words, args = append(words, args[0]), args[1:]
-		}
-	}
-	return words, nil
-}
-
 func (c *command) get(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("get", flag.ContinueOnError)
+	const usage = "get KIND [ID] [-o json], or get -tag SCOPE=VALUE [-o json]"
+	fs := flags("get")
 	format := fs.String("o", "table", "table or json")
 	tag := fs.String("tag", "", "`scope=value` that the objects carry")
-	words, err := split(fs, args)
+	words, err := c.words(fs, args, usage, 0, 2)
 	if err != nil {
 		return err
 	}
 	var q intent.Query
-	switch {
-	case len(words) > 2, len(words) == 0 && *tag == "":
-		return fmt.Errorf("%w: get KIND [ID], or get -tag SCOPE=VALUE", ErrUsage)
-	case len(words) == 2:
-		q.ID = words[1]
-		fallthrough
-	case len(words) == 1:
+	switch len(words) {
+	case 2:
+		q.ResourceType, q.ID = words[0], words[1]
+	case 1:
 		q.ResourceType = words[0]
+	case 0:
+		if *tag == "" {
+			return fmt.Errorf("%w: %s", ErrUsage, usage)
+		}
+	}
+	if *format != "table" && *format != "json" {
+		return fmt.Errorf("%w: -o %q: want table or json", ErrUsage, *format)
 	}
 	if *tag != "" {
 		scope, value, ok := strings.Cut(*tag, "=")
@@ -159,16 +205,20 @@ func (c *command) table(objs []intent.Object) error {
 }
 
 func (c *command) apply(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("apply", flag.ContinueOnError)
+	const usage = "apply -f FILE"
+	fs := flags("apply")
 	file := fs.String("f", "", "`file` of objects, YAML documents")
-	if _, err := split(fs, args); err != nil {
+	if _, err := c.words(fs, args, usage, 0, 0); err != nil {
 		return err
+	}
+	if *file == "" {
+		return fmt.Errorf("%w: %s", ErrUsage, usage)
 	}
 	raw, err := os.ReadFile(*file)
 	if err != nil {
 		return err
 	}
-	objs, err := parse(*file, string(raw))
+	objs, err := parse(*file, raw)
 	if err != nil {
 		return err
 	}
@@ -190,26 +240,23 @@ func (c *command) apply(ctx context.Context, args []string) error {
 
 // parse reads YAML documents, each an object; a fault is named by file and
 // the line that its document begins at.
-func parse(file, text string) ([]intent.Object, error) {
+func parse(file string, raw []byte) ([]intent.Object, error) {
 	var objs []intent.Object
 	var errs []error
-	line := 1
-	for doc := range strings.SplitSeq(text, "\n---\n") {
-		begins := line
-		line += strings.Count(doc, "\n") + 2
-		if strings.TrimSpace(doc) == "" {
+	for _, part := range manifest.Split(raw) {
+		text, err := yaml.YAMLToJSONStrict(part.Text)
+		if err == nil && string(text) == "null" {
 			continue
 		}
-		raw, err := yaml.YAMLToJSONStrict([]byte(doc))
 		var o intent.Object
 		if err == nil {
-			err = json.Unmarshal(raw, &o)
+			err = json.Unmarshal(text, &o)
 		}
 		if err == nil {
 			err = o.Validate()
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s:%d: %w", file, begins, err))
+			errs = append(errs, fmt.Errorf("%s:%d: %s", file, part.Line, part.Error(err)))
 			continue
 		}
 		objs = append(objs, o)
@@ -218,18 +265,23 @@ func parse(file, text string) ([]intent.Object, error) {
 }
 
 func (c *command) delete(ctx context.Context, args []string) error {
-	if len(args) != 2 {
-		return fmt.Errorf("%w: delete KIND ID", ErrUsage)
-	}
-	if _, err := intent.Lookup(ctx, c.api.Intent, args[0], args[1]); err != nil {
+	words, err := c.words(flags("delete"), args, "delete KIND ID", 2, 2)
+	if err != nil {
 		return err
 	}
-	_, err := c.api.Intent.Apply(ctx, []intent.Change{intent.Delete(args[0], args[1])})
+	if _, err := intent.Lookup(ctx, c.api.Intent, words[0], words[1]); err != nil {
+		return err
+	}
+	_, err = c.api.Intent.Apply(ctx, []intent.Change{intent.Delete(words[0], words[1])})
 	return err
 }
 
 func (c *command) leases(ctx context.Context, args []string) error {
-	list, err := c.api.Allocations(ctx, strings.Join(args, ""))
+	words, err := c.words(flags("leases"), args, "leases [PREFIX]", 0, 1)
+	if err != nil {
+		return err
+	}
+	list, err := c.api.Allocations(ctx, strings.Join(words, ""))
 	if err != nil {
 		return err
 	}
@@ -244,7 +296,10 @@ func (c *command) leases(ctx context.Context, args []string) error {
 	return w.Flush()
 }
 
-func (c *command) realized(ctx context.Context, _ []string) error {
+func (c *command) realized(ctx context.Context, args []string) error {
+	if _, err := c.words(flags("realized"), args, "realized", 0, 0); err != nil {
+		return err
+	}
 	objs, _, err := c.api.Realized.List(ctx, intent.Query{})
 	if err != nil {
 		return err
@@ -253,10 +308,13 @@ func (c *command) realized(ctx context.Context, _ []string) error {
 }
 
 func (c *command) topology(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("topology", flag.ContinueOnError)
+	fs := flags("topology")
 	format := fs.String("format", "mermaid", "svg or mermaid")
-	if _, err := split(fs, args); err != nil {
+	if _, err := c.words(fs, args, "topology [-format svg|mermaid]", 0, 0); err != nil {
 		return err
+	}
+	if *format != "svg" && *format != "mermaid" {
+		return fmt.Errorf("%w: -format %q: want svg or mermaid", ErrUsage, *format)
 	}
 	objs, _, err := c.api.Intent.List(ctx, intent.Query{})
 	if err != nil {
@@ -266,13 +324,10 @@ func (c *command) topology(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	switch *format {
-	case "svg":
+	if *format == "svg" {
 		_, err = c.out.Write(g.SVG())
-	case "mermaid":
+	} else {
 		_, err = io.WriteString(c.out, g.Mermaid())
-	default:
-		err = fmt.Errorf("%w: -format %q: want svg or mermaid", ErrUsage, *format)
 	}
 	return err
 }
