@@ -282,7 +282,10 @@ func TestFolder_StatusAtFaultChangesNothing(t *testing.T) {
 func (f *folderTest) ready(name, address string) {
 	f.t.Helper()
 	uid := f.uid("a", name)
-	cif := CIF{UID: uid, Addresses: []netip.Prefix{netip.MustParsePrefix(address)}, MAC: "02:00:00:00:00:01", VLAN: 7}
+	cif := CIF{
+		UID: uid, Addresses: []netip.Prefix{netip.MustParsePrefix(address)}, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1")},
+		MAC: "02:00:00:00:00:01", VLAN: 7,
+	}
 	require.NoError(f.t, f.Annotate(f.ctx, ref("a", name), uid, map[string]string{AnnotationCIF: cif.Annotation()}))
 }
 

@@ -64,7 +64,7 @@ func (a *Agent) cif(ctx context.Context, p cni.Pod) (cluster.CIF, error) {
 			if p.UID != "" && string(pod.UID) != p.UID {
 				why = fmt.Sprintf("the pod of that name has UID %s", pod.UID)
 			} else if cif, ok, err := cluster.ParseCIF(pod); err != nil {
-				return cif, err
+				return cif, cni.Errorf(cni.CodeDecodingFailure, "%v", err)
 			} else if ok {
 				return cif, nil
 			}
@@ -137,8 +137,8 @@ func linkError(err error) error {
 }
 
 // plug makes the pod's port and returns when its flows are in force. A port
-// of the same pod that another sandbox left behind goes first: its VLAN id is
-// this one's.
+// that has its VLAN id goes first, if it was left behind: by another sandbox of
+// the pod, or by a pod that is gone.
 func (s *session) plug(ctx context.Context, r *cni.Request, spec link.Spec, cif cluster.CIF) error {
 	ports, err := s.vs.Ports(ctx, s.cfg.Bridge)
 	if err != nil {
@@ -146,6 +146,10 @@ func (s *session) plug(ctx context.Context, r *cni.Request, spec link.Spec, cif 
 	}
 	for _, p := range ports {
 		if p.ExternalIDs[idContainer] != "" && p.Tag == cif.VLAN && p.Name != spec.HostIfName {
+			if s.lives(p) && p.ExternalIDs[idUID] != cif.UID {
+				return cni.Errorf(cni.CodeInvalidConfig, "pod %s/%s: annotation %s: vlan %d is that of pod %s",
+					r.Pod.Namespace, r.Pod.Name, cluster.AnnotationCIF, cif.VLAN, p.ExternalIDs[idPod])
+			}
 			if err := s.unplug(ctx, p.Name); err != nil {
 				return err
 			}
@@ -165,6 +169,18 @@ func (s *session) plug(ctx context.Context, r *cni.Request, spec link.Spec, cif 
 		return err
 	}
 	return s.round(ctx)
+}
+
+// lives reports whether a port is that of a pod of the cluster, as its
+// annotation has it.
+func (s *session) lives(p ovsdb.PortInfo) bool {
+	namespace, name, _ := strings.Cut(p.ExternalIDs[idPod], "/")
+	pod, ok := s.objs.Pod(namespace, name)
+	if !ok || string(pod.UID) != p.ExternalIDs[idUID] {
+		return false
+	}
+	cif, ok, err := cluster.ParseCIF(pod)
+	return err == nil && ok && cif.VLAN == p.Tag
 }
 
 func result(r *cni.Request, spec link.Spec, attached link.Attached, cif cluster.CIF) *cni.Result {
