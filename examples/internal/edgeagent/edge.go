@@ -60,21 +60,29 @@ func (e *Edge) Apply(ctx context.Context, span topology.Span, objs []intent.Obje
 	if err := e.link(span, subnets); err != nil {
 		return fmt.Errorf("edge %q: %w", span.Host, err)
 	}
-	nat, err := topologynft.Compile(span.NATRules, topologynft.Config{Uplink: e.Uplink})
-	if err != nil {
-		return err
-	}
-	frontends, err := frontends(objs)
-	if err != nil {
-		return err
-	}
-	balance, err := lbnft.Compile(frontends, lbnft.Config{InputIface: e.Uplink})
-	if err != nil {
-		return err
-	}
 	// Balance before the NAT table's forward filter would see an address it
-	// does not know; each is one transaction, written only if it differs.
-	return errors.Join(balance.Apply(ctx), nat.Apply(ctx))
+	// does not know; each is one transaction, written only if it differs, and
+	// what is wrong with one does not hold up the other.
+	return errors.Join(e.balance(ctx, objs), e.translate(ctx, span.NATRules))
+}
+
+// balance makes the kernel balance what the virtual servers say.
+func (e *Edge) balance(ctx context.Context, objs []intent.Object) error {
+	frontends, faults := frontends(objs)
+	rules, err := lbnft.Compile(frontends, lbnft.Config{InputIface: e.Uplink})
+	if err == nil {
+		err = rules.Apply(ctx)
+	}
+	return errors.Join(faults, err)
+}
+
+// translate makes the kernel translate addresses by the rules.
+func (e *Edge) translate(ctx context.Context, nat []topology.NATRule) error {
+	rules, err := topologynft.Compile(nat, topologynft.Config{Uplink: e.Uplink})
+	if err != nil {
+		return err
+	}
+	return rules.Apply(ctx)
 }
 
 // link sets the downlink up and routes the subnets to it. Without a tier-0 to
@@ -135,7 +143,8 @@ func forwarding() error {
 	return nil
 }
 
-// frontends returns what the virtual servers of the span balance.
+// frontends returns what the virtual servers of the span balance: of those
+// that can be read, with an error for each other.
 func frontends(objs []intent.Object) ([]lb.Frontend, error) {
 	var out []lb.Frontend
 	var errs []error
