@@ -43,8 +43,14 @@ func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[st
 	if err != nil {
 		return err
 	}
-	if err := s.setFlows(span, here, objs, keys, ifaces); err != nil {
+	stages, err := s.stages(span, here, objs, keys, ifaces)
+	if err != nil {
 		return err
+	}
+	for _, g := range stages {
+		if err := s.bridge.Set(g.name, g.flows, nil); err != nil {
+			return err
+		}
 	}
 	if err := s.sync(ctx); err != nil {
 		return err
@@ -79,8 +85,14 @@ func (s *session) sync(ctx context.Context) error {
 	return nil
 }
 
-// setFlows compiles the whole pipeline of the bridge; each stage compiler owns its flows.
-func (s *session) setFlows(span topology.Span, here []topology.SpanPort, objs []intent.Object, keys, ifaces map[string]uint32) error {
+// A stage is what one compiler makes of the span; it owns its flows.
+type stage struct {
+	name  string
+	flows []ovs.Flow
+}
+
+// stages compiles the whole pipeline of the bridge.
+func (s *session) stages(span topology.Span, here []topology.SpanPort, objs []intent.Object, keys, ifaces map[string]uint32) ([]stage, error) {
 	lo, lt, lp := overlayovs.DefaultLayout(), topologyovs.DefaultLayout(), policyovs.DefaultLayout()
 	lo.Owner, lt.Owner, lp.Owner = cookieOwner, cookieOwner, cookieOwner
 	lo.Feature, lt.Feature, lp.Feature = featureOverlay, featureTopology, featurePolicy
@@ -98,23 +110,20 @@ func (s *session) setFlows(span topology.Span, here []topology.SpanPort, objs []
 		})
 		mac, err := ovs.ParseMAC(p.MAC)
 		if err != nil {
-			return fmt.Errorf("port %q: %w", p.ID, err)
+			return nil, fmt.Errorf("port %q: %w", p.ID, err)
 		}
 		guarded = append(guarded, policyovs.Port{ID: p.ID, Key: keys[p.ID], MAC: mac, IPs: p.IPs})
 	}
 	in, err := topologyovs.InputOf(span, keys)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	program, err := ccp.Program(objs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a, errA := overlayovs.Flows(tunnel, lo)
 	b, errB := topologyovs.Flows(in, lt)
 	c, errC := policyovs.Flows(program, guarded, lp)
-	if err := errors.Join(errA, errB, errC); err != nil {
-		return err
-	}
-	return errors.Join(s.bridge.Set("overlay", a, nil), s.bridge.Set("topology", b, nil), s.bridge.Set("policy", c, nil))
+	return []stage{{"overlay", a}, {"topology", b}, {"policy", c}}, errors.Join(errA, errB, errC)
 }

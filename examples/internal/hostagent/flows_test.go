@@ -74,15 +74,19 @@ func compile(t *testing.T, s *session, objs []intent.Object, ifaces map[string]u
 	}
 	keys, _, _, err := assign(nil, here)
 	require.NoError(t, err)
-	flows, err := s.flows(span, here, objs, keys, ifaces)
+	stages, err := s.stages(span, here, objs, keys, ifaces)
 	require.NoError(t, err)
+	var flows []ovs.Flow
+	for _, g := range stages {
+		flows = append(flows, g.flows...)
+	}
 	seen := map[ovs.Key]bool{}
 	var lines []string
 	for _, f := range flows {
 		require.NoError(t, f.Validate())
 		require.False(t, seen[f.Key()], "two flows with one match: %s", f)
 		seen[f.Key()] = true
-		require.Equal(t, owner.Cookie, f.Cookie&owner.Mask, "the agent's own: %s", f)
+		require.Equal(t, share.Cookie, f.Cookie&share.Mask, "the agent's own: %s", f)
 		lines = append(lines, f.String())
 	}
 	slices.Sort(lines)
@@ -136,10 +140,10 @@ func TestFlows_Faults(t *testing.T) {
 	} {
 		here := slices.Clone(span.Ports)
 		spoil(&here[0])
-		_, err := s.flows(span, here, objs, keys, ifaces)
+		_, err := s.stages(span, here, objs, keys, ifaces)
 		require.ErrorContains(t, err, want)
 	}
-	_, err = s.flows(span, span.Ports, objs, nil, ifaces)
+	_, err = s.stages(span, span.Ports, objs, nil, ifaces)
 	require.ErrorContains(t, err, "key", "a port without a key")
 }
 
