@@ -90,9 +90,16 @@ func (s *stream) awaitFresh(t *testing.T) {
 	await(t, "packets arrive", func() bool { return s.received.Load() > after })
 }
 
+// await returns when cond is true. It starts no goroutine, which cond may count.
 func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	require.Eventually(t, cond, 30*time.Second, 2*time.Millisecond, "wait until %s", what)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !cond(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
 }
 
 const shareCookie = 0x74 << 56
