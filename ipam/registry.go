@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"slices"
 	"sync"
@@ -18,38 +19,67 @@ type Config struct {
 	Now func() time.Time
 	// Quarantine is how long a released value is held back for other owners.
 	Quarantine time.Duration
+	// Acknowledge holds a released value back for other owners until
+	// [Registry.Acknowledge] says that the dataplane has forgotten it, and the
+	// quarantine is over.
+	Acknowledge bool
 }
 
 // A Lease is a value that an owner holds.
-type Lease struct{ Space, Owner, Value string }
+type Lease struct {
+	Space, Owner, Value string
+	// Generation is higher each time that the value is given: who keeps it
+	// can tell a lease from an earlier one of the same value.
+	Generation uint64
+}
 
-// A Registry holds the leases of a [Store]. It must be the only one that
-// writes to the store: a change by another is found, not merged. Make one with
-// [Open]. It may be used concurrently.
+func leaseOf(r Record) Lease { return Lease{r.Space, r.Owner, r.Value, r.Generation} }
+
+// A Registry holds the leases of a [Store]. Other registries may use the same
+// store, if it is not exclusive: then each answer is one that the store gives,
+// while what is listed ([Registry.Leases], Lookup and the like) is as this
+// registry saw it last. Make one with [Open]. It may be used concurrently.
 type Registry struct {
-	store  Store
+	store  Store // nil for leases in memory alone
+	shared bool  // others may write to the store
 	cfg    Config
+	seed   maphash.Seed
 	writes atomic.Uint64
+	// generation is the highest that was seen.
+	generation atomic.Uint64
 
-	mu     sync.Mutex // protects spaces; a space's own lock is taken after it
+	mu     sync.Mutex // protects spaces; a space's own locks are taken after it
 	spaces map[string]*leases
 }
 
-// Open loads every lease of the store.
+// Open loads every lease of the store. A nil store keeps the leases in memory
+// alone.
 func Open(ctx context.Context, store Store, cfg Config) (*Registry, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	records, err := store.Load(ctx)
+	r := &Registry{store: store, cfg: cfg, seed: maphash.MakeSeed(), spaces: map[string]*leases{}}
+	if store == nil {
+		return r, nil
+	}
+	alone, ok := store.(interface{ Exclusive() bool })
+	r.shared = !ok || !alone.Exclusive()
+	generation, err := store.Load(ctx, "", func(rec Record) error {
+		r.spaceLocked(rec.Space).load(rec)
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("ipam: load leases: %w: %w", ErrUnavailable, err)
 	}
-	r := &Registry{store: store, cfg: cfg, spaces: map[string]*leases{}}
-	for _, rec := range records {
-		r.spaceLocked(rec.Space).rememberLocked(rec)
+	r.generation.Store(generation)
+	for _, s := range r.spaces {
+		s.queue.sort()
 	}
 	return r, nil
 }
+
+// now returns the time as a store keeps it.
+func (r *Registry) now() time.Time { return r.cfg.Now().Round(0).UTC() }
 
 // Writes returns how many changes of leases were made durable since Open.
 func (r *Registry) Writes() uint64 { return r.writes.Load() }
@@ -59,7 +89,7 @@ func (r *Registry) Writes() uint64 { return r.writes.Load() }
 func (r *Registry) spaceLocked(name string) *leases {
 	s := r.spaces[name]
 	if s == nil {
-		s = &leases{name: name, registry: r, records: map[string]Record{}, busy: map[string]chan struct{}{}}
+		s = newLeases(name, r)
 		r.spaces[name] = s
 	}
 	return s
@@ -71,18 +101,50 @@ func (r *Registry) space(name string) *leases {
 	return r.spaceLocked(name)
 }
 
+// known returns a space that there is, or nil. Of a store that others write to
+// there may be any.
+func (r *Registry) known(name string) *leases {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.shared {
+		return r.spaceLocked(name)
+	}
+	return r.spaces[name]
+}
+
+// list returns the spaces by name.
+func (r *Registry) list() []*leases {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var spaces []*leases
+	for _, s := range r.spaces {
+		if s.name != turnSpace {
+			spaces = append(spaces, s)
+		}
+	}
+	slices.SortFunc(spaces, func(a, b *leases) int { return cmp.Compare(a.name, b.name) })
+	return spaces
+}
+
+// Records yields all that is known of values, by space and value: what is
+// held, and what is held back and why.
+func (r *Registry) Records() iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		for _, s := range r.list() {
+			for _, rec := range s.sorted(func(a, b Record) int { return cmp.Compare(a.Value, b.Value) }) {
+				if !yield(rec) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Leases yields all leases that are held, by space and owner.
 func (r *Registry) Leases() iter.Seq[Lease] {
-	r.mu.Lock()
-	spaces := make([]*leases, 0, len(r.spaces))
-	for _, s := range r.spaces {
-		spaces = append(spaces, s)
-	}
-	r.mu.Unlock()
-	slices.SortFunc(spaces, func(a, b *leases) int { return cmp.Compare(a.name, b.name) })
 	return func(yield func(Lease) bool) {
-		for _, s := range spaces {
-			for _, l := range s.held() {
+		for _, s := range r.list() {
+			for l := range s.Leases() {
 				if !yield(l) {
 					return
 				}
@@ -94,17 +156,27 @@ func (r *Registry) Leases() iter.Seq[Lease] {
 // Release gives back what an owner holds in a space, opened or not. An owner
 // that holds nothing is no error.
 func (r *Registry) Release(ctx context.Context, space, owner string) error {
-	r.mu.Lock()
-	s := r.spaces[space]
-	r.mu.Unlock()
-	if s == nil {
-		return nil
+	if s := r.known(space); s != nil {
+		return s.Release(ctx, owner)
 	}
-	return s.release(ctx, owner)
+	return nil
+}
+
+// Acknowledge says that a released or contested value has left the dataplane:
+// see [Config.Acknowledge]. A lease that is held by now, or has another
+// generation, is [ErrNotOwner]; a value that nobody had is no error.
+func (r *Registry) Acknowledge(ctx context.Context, l Lease) error {
+	if s := r.known(l.Space); s != nil {
+		return s.Acknowledge(ctx, l)
+	}
+	return nil
 }
 
 // open gives a space a core, and makes it if it is new.
 func (r *Registry) open(space string, c core) (*leases, error) {
+	if !validName(space) || space == turnSpace {
+		return nil, fmt.Errorf("ipam: open %q: %w: not a name for a space", space, ErrInvalid)
+	}
 	for {
 		s := r.space(space)
 		if err := s.open(c); err == nil {
@@ -125,13 +197,11 @@ func (r *Registry) drop(space string, s *leases) {
 	}
 }
 
-// Forget drops a space that has neither leases nor values in quarantine; one
-// that has is [ErrInUse], with how many. What was opened of it gives nothing
-// any more. A space that the registry does not have is no error.
+// Forget drops a space that has neither leases nor values that are held back;
+// one that has is [ErrInUse], with how many. What was opened of it gives
+// nothing any more. A space that the registry does not have is no error.
 func (r *Registry) Forget(ctx context.Context, space string) error {
-	r.mu.Lock()
-	s := r.spaces[space]
-	r.mu.Unlock()
+	s := r.known(space)
 	if s == nil {
 		return nil
 	}

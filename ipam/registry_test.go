@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,7 +19,21 @@ import (
 // A faulty store fails the next commit: before it is made, or after.
 type faulty struct {
 	ipam.Store
+	exclusive     bool
 	before, after bool
+}
+
+func (f *faulty) Exclusive() bool { return f.exclusive }
+
+// records returns what is in a store.
+func records(t *testing.T, s ipam.Store) (list []ipam.Record) {
+	t.Helper()
+	_, err := s.Load(t.Context(), "", func(r ipam.Record) error {
+		list = append(list, r)
+		return nil
+	})
+	require.NoError(t, err)
+	return list
 }
 
 func (f *faulty) Commit(ctx context.Context, changes []ipam.Change) error {
@@ -102,7 +115,7 @@ type crash struct {
 
 func (c *crash) Commit(ctx context.Context, changes []ipam.Change) error {
 	for _, ch := range changes {
-		if ch.Delete && c.enter != nil {
+		if ch.Delete() && c.enter != nil {
 			enter := c.enter
 			c.enter = nil
 			close(enter)
@@ -110,32 +123,6 @@ func (c *crash) Commit(ctx context.Context, changes []ipam.Change) error {
 		}
 	}
 	return c.Store.Commit(ctx, changes)
-}
-
-// What a released value's record says is gone from the store before the value
-// is given to another: a crash in between must not leave it there twice.
-func TestCrashBetweenExpiryAndReuse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := ipam.Config{Quarantine: time.Minute}
-		c := &crash{Store: ipam.NewMemoryStore(), leave: make(chan struct{})}
-		s := ids(t, open(t, c, cfg), 2)
-		_, err := s.Acquire(t.Context(), "a")
-		require.NoError(t, err)
-		require.NoError(t, s.Release(t.Context(), "a"))
-		time.Sleep(time.Hour)
-		enter := make(chan struct{})
-		c.enter = enter
-		done := make(chan error)
-		for _, owner := range []string{"b", "c"} {
-			go func() { _, err := s.Acquire(context.Background(), owner); done <- err }()
-		}
-		<-enter
-		synctest.Wait()                  // both wait for the store by now
-		ids(t, open(t, c.Store, cfg), 2) // what a process that starts now would see
-		close(c.leave)
-		require.NoError(t, <-done)
-		require.NoError(t, <-done)
-	})
 }
 
 // A gate lets commits through one by one.
@@ -203,9 +190,7 @@ func TestForget(t *testing.T) {
 	require.ErrorIs(t, r.Forget(t.Context(), "s"), ipam.ErrUnavailable)
 	require.NoError(t, r.Forget(t.Context(), "s"))
 	require.NoError(t, r.Forget(t.Context(), "s"), "twice")
-	list, err := store.Load(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, list)
+	require.Empty(t, records(t, store))
 
 	_, err = old.Acquire(t.Context(), "a")
 	require.ErrorIs(t, err, ipam.ErrInvalid, "what was opened before gives nothing")
@@ -265,67 +250,148 @@ func TestManyLargePrefixes(t *testing.T) {
 
 // TestRegistryAgainstMap runs random steps with a store that fails before or
 // after it commits, a clock that moves, and restarts. A value that an owner
-// holds, or that rests after it, is never another's; and what the store has
-// can always be opened.
+// holds, or that is held back after it, is never another's; and what the store
+// has can always be opened. With a shared store two registries take turns.
 func TestRegistryAgainstMap(t *testing.T) {
-	const quarantine = 5 * time.Second
-	type held struct {
-		value    uint32
-		released time.Time // zero: held
-	}
 	for seed := range uint64(20) {
-		rng := rand.New(rand.NewPCG(seed, 7))
-		now := time.Unix(1000, 0)
-		cfg := ipam.Config{Now: func() time.Time { return now }, Quarantine: quarantine}
-		store := &faulty{Store: ipam.NewMemoryStore()}
-		s := ids(t, open(t, store, cfg), 10)
-		model := map[string][]held{} // by owner, the last is the current
-		var steps []string
-		for range 600 {
-			owner := fmt.Sprint("o", rng.IntN(14))
-			store.before, store.after = rng.IntN(12) == 0, rng.IntN(12) == 0
-			switch rng.IntN(8) {
-			case 0, 1, 2, 3:
-				v, err := s.Acquire(t.Context(), owner)
-				steps = append(steps, fmt.Sprint("acquire ", owner, " ", v, " ", err))
-				if err != nil {
-					require.True(t, errors.Is(err, ipam.ErrExhausted) || errors.Is(err, ipam.ErrUnavailable), "%v", err)
-					continue
-				}
-				for other, list := range model {
-					for _, h := range list {
-						if other != owner && h.value == v && (h.released.IsZero() || now.Before(h.released.Add(quarantine))) {
-							t.Fatalf("seed %d: %d of %s given to %s\n%s", seed, v, other, owner, strings.Join(steps, "\n"))
-						}
-					}
-				}
-				if n := len(model[owner]); n > 0 && model[owner][n-1].released.IsZero() {
-					require.Equal(t, model[owner][n-1].value, v, "seed %d: the same owner, the same answer", seed)
-				} else {
-					model[owner] = append(model[owner], held{value: v})
-				}
-			case 4, 5:
-				err := s.Release(t.Context(), owner)
-				steps = append(steps, fmt.Sprint("release ", owner, " ", err))
-				if n := len(model[owner]); n > 0 && model[owner][n-1].released.IsZero() {
-					model[owner][n-1].released = now
-				}
-			case 6:
-				now = now.Add(time.Duration(rng.IntN(4)) * time.Second)
-			case 7:
-				steps = append(steps, "restart")
-				store.before, store.after = false, false
-				s = ids(t, open(t, store, cfg), 10)
-			}
-			records, err := store.Load(t.Context())
-			require.NoError(t, err)
-			by := map[string]string{}
-			for _, r := range records {
-				if by[r.Value] != "" {
-					t.Fatalf("seed %d: %s twice\n%s", seed, r.Value, strings.Join(steps, "\n"))
-				}
-				by[r.Value] = r.Owner
+		for _, exclusive := range []bool{true, false} {
+			m := newModel(t, seed, exclusive)
+			for range 600 {
+				m.step()
 			}
 		}
+	}
+}
+
+const modelQuarantine = 5 * time.Second
+
+// A held is a value that an owner of the model got.
+type held struct {
+	value    uint32
+	released time.Time // zero: held
+	pinned   bool
+}
+
+// A model is what the registry must agree with.
+type model struct {
+	t      *testing.T
+	rng    *rand.Rand
+	now    time.Time
+	store  *faulty
+	ids    []*ipam.IDs
+	owners map[string][]*held // the last is the current
+	steps  steps
+}
+
+func newModel(t *testing.T, seed uint64, exclusive bool) *model {
+	m := &model{
+		t: t, rng: rand.New(rand.NewPCG(seed, 7)), now: time.Unix(1000, 0), owners: map[string][]*held{},
+		store: &faulty{Store: ipam.NewMemoryStore(), exclusive: exclusive},
+		steps: steps{fmt.Sprint("seed ", seed, " exclusive ", exclusive)},
+	}
+	m.ids = make([]*ipam.IDs, 2)
+	if exclusive {
+		m.ids = m.ids[:1]
+	}
+	for i := range m.ids {
+		m.restart(i)
+	}
+	return m
+}
+
+func (m *model) restart(i int) {
+	m.store.before, m.store.after = false, false
+	cfg := ipam.Config{Now: func() time.Time { return m.now }, Quarantine: modelQuarantine}
+	m.ids[i] = ids(m.t, open(m.t, m.store, cfg), 10)
+}
+
+func (m *model) step() {
+	owner, i := fmt.Sprint("o", m.rng.IntN(14)), m.rng.IntN(len(m.ids))
+	m.store.before, m.store.after = m.rng.IntN(12) == 0, m.rng.IntN(12) == 0
+	switch m.rng.IntN(10) {
+	case 0, 1, 2, 3:
+		m.acquire(i, owner)
+	case 4, 5:
+		err := m.ids[i].Release(m.t.Context(), owner)
+		m.steps.add("%d: release %s: %v", i, owner, err)
+		if h := m.current(owner); h != nil && h.released.IsZero() {
+			h.released = m.now
+			if err != nil {
+				h.pinned = false // whatever it is by now
+			}
+		}
+	case 6:
+		m.now = m.now.Add(time.Duration(m.rng.IntN(4)) * time.Second)
+		m.steps.add("now %d", m.now.Unix())
+	case 7:
+		m.steps.add("restart %d", i)
+		m.restart(i)
+	case 8:
+		err := m.ids[i].Pin(m.t.Context(), owner)
+		m.steps.add("%d: pin %s: %v", i, owner, err)
+		if v, ok := m.ids[i].Lookup(owner); err == nil && ok { // else it is pinned already
+			m.holds(owner, v)
+			m.current(owner).pinned = true
+		}
+	case 9:
+		err := m.ids[i].Unpin(m.t.Context(), owner)
+		m.steps.add("%d: unpin %s: %v", i, owner, err)
+		if h := m.current(owner); h != nil {
+			h.pinned = false
+		}
+	}
+	m.check()
+}
+
+func (m *model) current(owner string) *held {
+	if n := len(m.owners[owner]); n > 0 {
+		return m.owners[owner][n-1]
+	}
+	return nil
+}
+
+func (m *model) acquire(i int, owner string) {
+	v, err := m.ids[i].Acquire(m.t.Context(), owner)
+	m.steps.add("%d: acquire %s: %d %v", i, owner, v, err)
+	if err != nil {
+		if !errors.Is(err, ipam.ErrExhausted) && !errors.Is(err, ipam.ErrUnavailable) {
+			m.t.Fatalf("%v %s", err, m.steps.String())
+		}
+		return
+	}
+	for other, list := range m.owners {
+		for _, h := range list {
+			kept := h.released.IsZero() || h.pinned || m.now.Before(h.released.Add(modelQuarantine))
+			if other != owner && h.value == v && kept {
+				m.t.Fatalf("%d of %s is given to %s %s", v, other, owner, m.steps.String())
+			}
+		}
+	}
+	have := m.current(owner)
+	if have != nil && (have.released.IsZero() || have.pinned) && have.value != v {
+		m.t.Fatalf("%s had %d and gets %d %s", owner, have.value, v, m.steps.String())
+	}
+	m.holds(owner, v)
+}
+
+// holds notes that the owner has a value: now, or by a call that failed.
+func (m *model) holds(owner string, v uint32) {
+	have := m.current(owner)
+	if have != nil && have.released.IsZero() {
+		return
+	}
+	m.owners[owner] = append(m.owners[owner], &held{value: v, pinned: have != nil && have.pinned})
+	if have != nil {
+		have.pinned = false
+	}
+}
+
+func (m *model) check() {
+	by := map[string]string{}
+	for _, r := range records(m.t, m.store) {
+		if by[r.Value] != "" {
+			m.t.Fatalf("%s twice %s", r.Value, m.steps.String())
+		}
+		by[r.Value] = r.Owner
 	}
 }

@@ -12,7 +12,7 @@ import (
 // all yields a space's leases as values.
 func all[T any](s *leases, parse func(string) (T, error)) iter.Seq2[string, T] {
 	return func(yield func(string, T) bool) {
-		for _, l := range s.held() {
+		for l := range s.Leases() {
 			if v, err := parse(l.Value); err == nil && !yield(l.Owner, v) {
 				return
 			}
@@ -70,14 +70,14 @@ func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error
 
 // Acquire returns the owner's address, a new one if it has none.
 func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, error) {
-	v, err := a.acquire(ctx, owner, same, func(c core) (string, error) {
+	v, err := a.acquire(ctx, owner, wish{accept: same, pick: func(c core) (string, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return "", err
 		}
 		ip, err := pool.Allocate()
 		return ip.String(), err
-	})
+	}})
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -93,29 +93,23 @@ func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want neti
 		}
 		return fmt.Errorf("it has %s and asks for %s", have, want)
 	}
-	v, err := a.acquire(ctx, owner, accept, func(c core) (string, error) {
+	v, err := a.acquire(ctx, owner, wish{value: want.String(), accept: accept, pick: func(c core) (string, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return "", err
 		}
-		if err := pool.Reserve(want); err != nil {
-			return "", fmt.Errorf("%w (%s)", err, a.holderLocked(want.String()))
-		}
-		return want.String(), nil
-	})
+		return want.String(), pool.Reserve(want)
+	}})
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	return netip.ParseAddr(v)
 }
 
-// Release gives the owner's address back; it may have none.
-func (a *Addresses) Release(ctx context.Context, owner string) error { return a.release(ctx, owner) }
-
 // Lookup returns the owner's address.
 func (a *Addresses) Lookup(owner string) (netip.Addr, bool) {
-	v, ok := a.lookup(owner)
-	ip, err := netip.ParseAddr(v)
+	l, ok := a.Lease(owner)
+	ip, err := netip.ParseAddr(l.Value)
 	return ip, ok && err == nil
 }
 
@@ -124,8 +118,8 @@ func (a *Addresses) All() iter.Seq2[string, netip.Addr] { return all(a.leases, n
 
 // Usage returns how many addresses are leased or in quarantine, and how many there are.
 func (a *Addresses) Usage() (used, total uint64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.coreMu.Lock()
+	defer a.coreMu.Unlock()
 	if c, err := coreOf[addressCore](a.core); err == nil {
 		return c.Usage()
 	}
@@ -173,27 +167,24 @@ func (s *Subnets) Acquire(ctx context.Context, owner string, bits int) (netip.Pr
 		}
 		return nil
 	}
-	v, err := s.acquire(ctx, owner, accept, func(c core) (string, error) {
+	v, err := s.acquire(ctx, owner, wish{accept: accept, pick: func(c core) (string, error) {
 		block, err := coreOf[subnetCore](c)
 		if err != nil {
 			return "", err
 		}
 		p, err := block.Carve(bits)
 		return p.String(), err
-	})
+	}})
 	if err != nil {
 		return netip.Prefix{}, err
 	}
 	return netip.ParsePrefix(v)
 }
 
-// Release gives the owner's subnet back; it may have none.
-func (s *Subnets) Release(ctx context.Context, owner string) error { return s.release(ctx, owner) }
-
 // Lookup returns the owner's subnet.
 func (s *Subnets) Lookup(owner string) (netip.Prefix, bool) {
-	v, ok := s.lookup(owner)
-	p, err := netip.ParsePrefix(v)
+	l, ok := s.Lease(owner)
+	p, err := netip.ParsePrefix(l.Value)
 	return p, ok && err == nil
 }
 
@@ -202,8 +193,8 @@ func (s *Subnets) All() iter.Seq2[string, netip.Prefix] { return all(s.leases, n
 
 // Usage returns how many subnets are leased or in quarantine.
 func (s *Subnets) Usage() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.coreMu.Lock()
+	defer s.coreMu.Unlock()
 	if c, err := coreOf[subnetCore](s.core); err == nil {
 		return c.Usage()
 	}
@@ -249,27 +240,24 @@ func (r *Registry) IDs(space string, cfg IDConfig) (*IDs, error) {
 
 // Acquire returns the owner's id, a new one if it has none.
 func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
-	v, err := i.acquire(ctx, owner, same, func(c core) (string, error) {
+	v, err := i.acquire(ctx, owner, wish{accept: same, pick: func(c core) (string, error) {
 		pool, err := coreOf[idCore](c)
 		if err != nil {
 			return "", err
 		}
 		n, err := pool.Allocate()
 		return strconv.FormatUint(uint64(n), 10), err
-	})
+	}})
 	if err != nil {
 		return 0, err
 	}
 	return parseID(v)
 }
 
-// Release gives the owner's id back; it may have none.
-func (i *IDs) Release(ctx context.Context, owner string) error { return i.release(ctx, owner) }
-
 // Lookup returns the owner's id.
 func (i *IDs) Lookup(owner string) (uint32, bool) {
-	v, ok := i.lookup(owner)
-	n, err := parseID(v)
+	l, ok := i.Lease(owner)
+	n, err := parseID(l.Value)
 	return n, ok && err == nil
 }
 
@@ -278,8 +266,8 @@ func (i *IDs) All() iter.Seq2[string, uint32] { return all(i.leases, parseID) }
 
 // Usage returns how many ids are leased or in quarantine, and how many there are.
 func (i *IDs) Usage() (used, total uint64) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	i.coreMu.Lock()
+	defer i.coreMu.Unlock()
 	if c, err := coreOf[idCore](i.core); err == nil {
 		return c.Usage()
 	}
@@ -320,27 +308,24 @@ func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
 
 // Acquire returns the owner's address, a new one if it has none.
 func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, error) {
-	v, err := m.acquire(ctx, owner, same, func(c core) (string, error) {
+	v, err := m.acquire(ctx, owner, wish{accept: same, pick: func(c core) (string, error) {
 		pool, err := coreOf[macCore](c)
 		if err != nil {
 			return "", err
 		}
 		mac, err := pool.Allocate()
 		return mac.String(), err
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
 	return net.ParseMAC(v)
 }
 
-// Release gives the owner's address back; it may have none.
-func (m *MACs) Release(ctx context.Context, owner string) error { return m.release(ctx, owner) }
-
 // Lookup returns the owner's address.
 func (m *MACs) Lookup(owner string) (net.HardwareAddr, bool) {
-	v, ok := m.lookup(owner)
-	a, err := net.ParseMAC(v)
+	l, ok := m.Lease(owner)
+	a, err := net.ParseMAC(l.Value)
 	return a, ok && err == nil
 }
 
@@ -349,8 +334,8 @@ func (m *MACs) All() iter.Seq2[string, net.HardwareAddr] { return all(m.leases, 
 
 // Usage returns how many addresses are leased or in quarantine, and how many there are.
 func (m *MACs) Usage() (used, total uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.coreMu.Lock()
+	defer m.coreMu.Unlock()
 	if c, err := coreOf[macCore](m.core); err == nil {
 		return c.Usage()
 	}

@@ -1,0 +1,429 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A wish is what an owner asks for.
+type wish struct {
+	// accept tells what is wrong with a value that the owner has already.
+	accept func(value string) error
+	// pick takes a value from the core.
+	pick func(core) (string, error)
+	// value is set if no other will do.
+	value string
+}
+
+// maxLost is how often a call tries again because another process was faster;
+// reloadAfter is after how many of these it looks what else has changed.
+const (
+	maxLost     = 64
+	reloadAfter = 8
+)
+
+// acquire returns the owner's lease, of a new value if it has none.
+func (s *leases) acquire(ctx context.Context, owner string, want wish) (string, error) {
+	if !validName(owner) {
+		return "", fmt.Errorf("ipam: acquire in %q: owner %q: %w", s.name, owner, ErrInvalid)
+	}
+	var e *entry
+	err := s.retry(ctx, func() (err error) {
+		e, err = s.acquireOnce(ctx, owner, want)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("ipam: acquire in %q for %q: %w", s.name, owner, err)
+	}
+	return e.Value, nil
+}
+
+// retry calls f again while another process is faster, and once when the store
+// may have more to give than is known.
+func (s *leases) retry(ctx context.Context, f func() error) error {
+	reloaded := false
+	for lost := 1; ; lost++ {
+		err := f()
+		reload := false
+		switch {
+		case errors.Is(err, errLost) && lost < maxLost:
+			reload = lost%reloadAfter == 0 || s.overlaps()
+		case errors.Is(err, ErrExhausted) && s.registry.shared && !reloaded:
+			reload, reloaded = true, true
+		default:
+			return err
+		}
+		if reload {
+			if err := s.reload(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *leases) acquireOnce(ctx context.Context, owner string, want wish) (*entry, error) {
+	if err := s.expire(ctx); err != nil {
+		return nil, err
+	}
+	sh, err := s.enter(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	e, prior, err := s.acquireLocked(ctx, sh, owner, want)
+	sh.mu.Unlock()
+	if prior != nil && prior.Owner != owner {
+		s.unindex(prior)
+	}
+	return e, err
+}
+
+// acquireLocked also returns the entry of another owner that the new one replaces.
+func (s *leases) acquireLocked(ctx context.Context, sh *ownerShard, owner string, want wish) (e, prior *entry, err error) {
+	mine, err := s.currentLocked(ctx, sh, owner, want.value)
+	if err != nil {
+		return nil, nil, err
+	}
+	if mine != nil && mine.Held() {
+		if err := want.accept(mine.Value); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrConflict, err)
+		}
+		return mine, nil, nil
+	}
+	value, before, err := s.chooseLocked(mine, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	next := &entry{Record: Record{Space: s.name, Value: value, Owner: owner, Since: s.registry.now()}}
+	next.Pinned = before != nil && before.Owner == owner && before.Pinned
+	err = s.putLocked(ctx, sh, owner, before, next)
+	switch {
+	case err == nil:
+		prior = s.learn(value, next, true)
+		sh.indexLocked(next)
+		return next, prior, nil
+	case errors.Is(err, errDoubt):
+	case errors.Is(err, errLost):
+		if found, ask := s.askLost(ctx, sh, owner, value); ask != nil {
+			err = ask
+		} else {
+			s.learn(value, found, true)
+		}
+	case before == nil || before.over:
+		s.give(value)
+	}
+	return nil, nil, err
+}
+
+// askLost returns what a store has of a value that another process changed. If
+// it cannot be asked, that is done before anything else.
+func (s *leases) askLost(ctx context.Context, sh *ownerShard, owner, value string) (e *entry, err error) {
+	err = sh.workLocked(owner, func() error {
+		found, err := s.find(ctx, "", value)
+		if err != nil {
+			s.doubts.add([]Change{{Before: Record{Space: s.name, Value: value}}})
+			return err
+		}
+		if rec := found[value]; rec != nil {
+			e = &entry{Record: *rec, over: rec.Free(s.registry.now())}
+		}
+		return nil
+	})
+	return e, err
+}
+
+// chooseLocked takes a value in the core, the one that the owner had if it
+// will do. It returns the entry that there is of the value.
+func (s *leases) chooseLocked(mine *entry, want wish) (value string, before *entry, err error) {
+	if mine != nil {
+		err := s.comeBackLocked(mine, want)
+		if err == nil {
+			return mine.Value, mine, nil
+		}
+		if mine.Pinned {
+			return "", nil, fmt.Errorf("%w: %s is pinned to it: %w", ErrConflict, mine.Value, err)
+		}
+	}
+	value, err = s.pick(want)
+	switch holder := s.of(want.value); {
+	case err == nil:
+		return value, s.of(value), nil
+	case errors.Is(err, ErrInUse) && holder != nil:
+		err = &HeldError{holder.Record}
+	}
+	return "", nil, err
+}
+
+func (s *leases) pick(want wish) (string, error) {
+	s.coreMu.Lock()
+	defer s.coreMu.Unlock()
+	if s.core == nil {
+		return "", errForgotten
+	}
+	return want.pick(s.core)
+}
+
+// comeBackLocked takes the value that an owner had, and says why not.
+func (s *leases) comeBackLocked(mine *entry, want wish) error {
+	if err := want.accept(mine.Value); err != nil {
+		return err
+	}
+	if len(mine.Contested) > 0 {
+		return &HeldError{mine.Record}
+	}
+	err := s.take(mine.Value)
+	if errors.Is(err, ErrInUse) && !mine.over {
+		return nil // still kept from others, by its record
+	}
+	return err
+}
+
+// change replaces the record of what the owner has, or of one of the values that
+// it had; edit returns nil to delete it, and the same entry for no change.
+func (s *leases) change(ctx context.Context, verb, owner, value string, edit func(*entry) (*entry, error)) error {
+	err := s.retry(ctx, func() error {
+		sh, err := s.enter(ctx, owner)
+		if err != nil {
+			return err
+		}
+		defer sh.mu.Unlock()
+		before, err := s.currentLocked(ctx, sh, owner, value)
+		if err != nil {
+			return err
+		}
+		if value != "" {
+			before = s.of(value)
+		}
+		if before != nil && before.over { // free, and no more the owner's to change
+			before = nil
+		}
+		return s.replaceLocked(ctx, sh, owner, before, edit)
+	})
+	if err != nil {
+		return fmt.Errorf("ipam: %s in %q of %q: %w", verb, s.name, owner, err)
+	}
+	return nil
+}
+
+func (s *leases) replaceLocked(ctx context.Context, sh *ownerShard, owner string, before *entry, edit func(*entry) (*entry, error)) error {
+	after, err := edit(before)
+	if err != nil || after == before {
+		return err
+	}
+	if err := s.putLocked(ctx, sh, owner, before, after); err != nil {
+		return err
+	}
+	if after != nil {
+		after.over = after.Free(s.registry.now())
+	}
+	s.learn(before.Value, after, false)
+	if sh.owners[owner] == before {
+		delete(sh.owners, owner)
+	}
+	if after != nil {
+		sh.indexLocked(after)
+	}
+	return nil
+}
+
+// Release gives back what the owner holds; it may hold nothing. The value is
+// held back for others as [Config] and its pin say.
+func (s *leases) Release(ctx context.Context, owner string) error {
+	err := s.change(ctx, "release", owner, "", func(e *entry) (*entry, error) {
+		if e == nil || !e.Held() {
+			return e, nil
+		}
+		return s.released(e), nil
+	})
+	if errors.Is(err, errForgotten) {
+		return nil // only a space without leases is forgotten
+	}
+	return err
+}
+
+// ReleaseLease is Release for who must not give back a lease that was given
+// since: a lease of another generation, or by now another's, is [ErrNotOwner].
+// One that was released already is no error.
+func (s *leases) ReleaseLease(ctx context.Context, l Lease) error {
+	return s.change(ctx, "release", l.Owner, l.Value, func(e *entry) (*entry, error) {
+		if err := s.mustBe(e, l); err != nil || e == nil || !e.Held() {
+			return e, err
+		}
+		return s.released(e), nil
+	})
+}
+
+// mustBe checks that an entry is of a lease, or that there is none.
+func (s *leases) mustBe(e *entry, l Lease) error {
+	if e != nil && (e.Owner != l.Owner || e.Generation != l.Generation) {
+		return fmt.Errorf("%w of generation %d: %s, generation %d", ErrNotOwner, l.Generation, e.Why(), e.Generation)
+	}
+	return nil
+}
+
+// released returns what a held entry becomes when it is released, nil if
+// nothing holds the value back.
+func (s *leases) released(e *entry) *entry {
+	after := &entry{Record: e.Record}
+	after.Released = s.registry.now()
+	after.Until = after.Released.Add(s.registry.cfg.Quarantine)
+	after.Unacknowledged = e.Unacknowledged || s.registry.cfg.Acknowledge
+	if after.Free(after.Released) {
+		return nil
+	}
+	return after
+}
+
+// Acknowledge is [Registry.Acknowledge] for a lease of the space.
+func (s *leases) Acknowledge(ctx context.Context, l Lease) error {
+	return s.change(ctx, "acknowledge", l.Owner, l.Value, func(e *entry) (*entry, error) {
+		if err := s.mustBe(e, l); err != nil || e == nil {
+			return e, err
+		}
+		if e.Held() && len(e.Contested) == 0 {
+			return e, fmt.Errorf("%w: it is %s", ErrInUse, e.Why())
+		}
+		after := &entry{Record: e.Record}
+		after.Unacknowledged, after.Contested = false, nil
+		if after.Free(s.registry.now()) {
+			return nil, nil
+		}
+		if after.Unacknowledged == e.Unacknowledged && slices.Equal(after.Contested, e.Contested) {
+			return e, nil
+		}
+		return after, nil
+	})
+}
+
+// Pin keeps the value that the owner holds for it: when it is released, it is
+// not given to another owner until it is unpinned, and this owner gets it
+// again. An owner that holds nothing is [ErrNotFound].
+func (s *leases) Pin(ctx context.Context, owner string) error {
+	return s.change(ctx, "pin", owner, "", func(e *entry) (*entry, error) {
+		if e == nil || !e.Owned() {
+			return e, ErrNotFound
+		}
+		if e.Pinned {
+			return e, nil
+		}
+		after := &entry{Record: e.Record}
+		after.Pinned = true
+		return after, nil
+	})
+}
+
+// Unpin undoes Pin. The value of an owner that has released it becomes free
+// when its quarantine is over. An owner without is no error.
+func (s *leases) Unpin(ctx context.Context, owner string) error {
+	return s.change(ctx, "unpin", owner, "", func(e *entry) (*entry, error) {
+		if e == nil || !e.Pinned {
+			return e, nil
+		}
+		after := &entry{Record: e.Record}
+		after.Pinned = false
+		if after.Free(s.registry.now()) {
+			return nil, nil
+		}
+		return after, nil
+	})
+}
+
+// Transfer gives a lease to another owner, who holds nothing in the space. The
+// lease gets a new generation, which Transfer returns; the old one is not the
+// owner's any more. A lease that was transferred to the same owner before is
+// no error; one that is another's or of another generation is [ErrNotOwner].
+func (s *leases) Transfer(ctx context.Context, l Lease, to string) (Lease, error) {
+	var out Lease
+	err := s.retry(ctx, func() (err error) {
+		out, err = s.transferOnce(ctx, l, to)
+		return err
+	})
+	if err != nil {
+		return Lease{}, fmt.Errorf("ipam: transfer %s in %q from %q to %q: %w", l.Value, s.name, l.Owner, to, err)
+	}
+	return out, nil
+}
+
+func (s *leases) transferOnce(ctx context.Context, l Lease, to string) (out Lease, err error) {
+	if !validName(to) || to == l.Owner {
+		return Lease{}, fmt.Errorf("owner %q: %w", to, ErrInvalid)
+	}
+	first, second := min(l.Owner, to), max(l.Owner, to)
+	err = s.with(ctx, first, false, func() error {
+		return s.with(ctx, second, true, func() error {
+			out, err = s.transfer(ctx, l, to)
+			return err
+		})
+	})
+	return out, err
+}
+
+// with does something with an owner busy; inside says that the caller has
+// another owner busy.
+func (s *leases) with(ctx context.Context, owner string, inside bool, work func() error) error {
+	sh, err := s.enterFrom(ctx, owner, inside)
+	if err != nil {
+		return err
+	}
+	defer sh.mu.Unlock()
+	return sh.workLocked(owner, work)
+}
+
+// transfer is done with both owners busy.
+func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error) {
+	has, err := s.ownedBy(ctx, to, l.Value)
+	if err != nil {
+		return Lease{}, err
+	}
+	before := s.of(l.Value)
+	switch {
+	case has != nil && has.Value == l.Value && has.Generation > l.Generation:
+		return leaseOf(has.Record), nil
+	case has != nil:
+		return Lease{}, fmt.Errorf("%w: %q has %s", ErrConflict, to, has.Value)
+	case before == nil || !before.Held():
+		return Lease{}, fmt.Errorf("%w: nobody holds it", ErrNotFound)
+	}
+	if err := s.mustBe(before, l); err != nil {
+		return Lease{}, err
+	}
+	changes := []Change{changeOf(before, before)}
+	changes[0].After.Owner, changes[0].After.Generation = to, 0
+	changes[0].After.Since = s.registry.now()
+	if err := s.commit(ctx, changes); err != nil {
+		return Lease{}, err
+	}
+	after := &entry{Record: changes[0].After}
+	s.unindex(s.learn(l.Value, after, false))
+	sh := s.ownerShard(to)
+	sh.mu.Lock()
+	sh.indexLocked(after)
+	sh.mu.Unlock()
+	return leaseOf(after.Record), nil
+}
+
+// ownedBy returns what a busy owner owns, and learns of a value.
+func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, error) {
+	if s.registry.shared {
+		found, err := s.find(ctx, owner, value)
+		if err != nil {
+			return nil, err
+		}
+		var has *entry
+		s.relearn(value, found[value], false)
+		for v, rec := range found {
+			if e := s.relearn(v, rec, false); e.Owner == owner && e.Owned() {
+				has = e
+			}
+		}
+		return has, nil
+	}
+	sh := s.ownerShard(owner)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if e := sh.owners[owner]; e != nil && e.Owned() {
+		return e, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,76 @@
+package boltstore
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/tierloom/tierloom/ipam"
+)
+
+// A call is what one caller wants to commit.
+type call struct {
+	changes []ipam.Change
+	old     []ipam.Record // what the changes found
+	counted bool          // the changes are in Store.owned
+	err     error
+	// done is sent true to who is to write next, and false when it is written.
+	done chan bool
+}
+
+// A group makes one write of the calls that come while another is on its way.
+type group struct {
+	mu      sync.Mutex // protects what follows
+	waiting []*call
+	writing bool
+	last    int // calls in the last write
+}
+
+// patience is how often a writer lets others run while fewer callers are there
+// than the last time: those have just been answered, and most come again.
+const patience = 128
+
+// do waits until write has written the changes, alone or with those of others.
+func (g *group) do(changes []ipam.Change, write func([]*call)) error {
+	c := &call{changes: changes, done: make(chan bool, 1)}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, c)
+	first := !g.writing
+	g.writing = true
+	g.mu.Unlock()
+	if !first && !<-c.done {
+		return c.err
+	}
+	calls := g.take()
+	write(calls)
+	g.mu.Lock()
+	g.last = len(calls)
+	for _, other := range calls {
+		if other != c {
+			other.done <- false
+		}
+	}
+	if g.writing = len(g.waiting) > 0; g.writing {
+		g.waiting[0].done <- true
+	}
+	g.mu.Unlock()
+	return c.err
+}
+
+// take returns the calls to write: all that are there, once as many have come
+// as the last time, or no more come.
+func (g *group) take() []*call {
+	for range patience {
+		g.mu.Lock()
+		enough := len(g.waiting) >= g.last
+		g.mu.Unlock()
+		if enough {
+			break
+		}
+		runtime.Gosched()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	calls := g.waiting
+	g.waiting = nil
+	return calls
+}

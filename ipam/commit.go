@@ -1,0 +1,258 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// errDoubt says that a commit may have been made although it failed.
+var errDoubt = errors.New("outcome unknown")
+
+// errLost says that another process changed what was to be changed; asking
+// again tells how.
+var errLost = fmt.Errorf("%w: another process was faster", ErrConflict)
+
+// doubts are commits that failed, and that the store may have made or not.
+// What they are about stays taken until the store has told.
+type doubts struct {
+	count    atomic.Int32
+	mu       sync.Mutex // protects list
+	list     [][]Change
+	settling chan struct{} // taken by who asks the store
+}
+
+func (d *doubts) add(changes []Change) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.list = append(d.list, changes)
+	d.count.Add(1)
+}
+
+// first returns the first doubt, nil if there is none.
+func (d *doubts) first() []Change {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.list) == 0 {
+		return nil
+	}
+	return d.list[0]
+}
+
+func (d *doubts) drop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.list = d.list[1:]
+	d.count.Add(-1)
+}
+
+// changeOf is the change from one entry to another, nil for none.
+func changeOf(before, after *entry) Change {
+	var c Change
+	if before != nil {
+		c.Before = before.Record
+	}
+	if after != nil {
+		c.After = after.Record
+		c.After.Revision = 0
+	}
+	return c
+}
+
+// putLocked makes a change in the store, and fills in after; the lock is
+// released while the store works. With errDoubt the change may have been made;
+// with another error it was not.
+func (s *leases) putLocked(ctx context.Context, sh *ownerShard, owner string, before, after *entry) error {
+	if s.registry.store == nil { // without a Change, which is large
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if after != nil {
+			after.stamp(s.registry.generation.Add(1))
+		}
+		s.registry.writes.Add(1)
+		return nil
+	}
+	changes := []Change{changeOf(before, after)}
+	err := sh.workLocked(owner, func() error { return s.grantInTurn(ctx, changes) })
+	if err == nil && after != nil {
+		after.Record = changes[0].After
+	}
+	return err
+}
+
+// commit makes changes in the store. The caller has no shard's lock.
+func (s *leases) commit(ctx context.Context, changes []Change) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if s.registry.store == nil {
+		generation := s.registry.raise(changes)
+		for i := range changes {
+			if !changes[i].Delete() {
+				changes[i].After.stamp(generation)
+			}
+		}
+		s.registry.writes.Add(uint64(len(changes)))
+		return nil
+	}
+	err := s.registry.store.Commit(ctx, changes)
+	switch {
+	case errors.Is(err, ErrConflict):
+		return fmt.Errorf("%w: %w", errLost, err)
+	case errors.Is(err, ErrInvalid):
+		return err
+	case err != nil:
+		s.doubts.add(changes)
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, errDoubt, err)
+	}
+	s.registry.writes.Add(uint64(len(changes)))
+	s.registry.raise(changes)
+	return nil
+}
+
+// raise makes the generation at least that of the changes, and one more
+// without a store.
+func (r *Registry) raise(changes []Change) uint64 {
+	for {
+		have := r.generation.Load()
+		next := have
+		for _, c := range changes {
+			next = max(next, c.After.Generation, c.After.Revision)
+		}
+		if r.store == nil {
+			next++
+		}
+		if r.generation.CompareAndSwap(have, next) {
+			return next
+		}
+	}
+}
+
+// settle asks the store about the commits that may have been made.
+func (s *leases) settle(ctx context.Context) error {
+	select {
+	case s.doubts.settling <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("ipam: wait in %q: %w", s.name, context.Cause(ctx))
+	}
+	defer func() { <-s.doubts.settling }()
+	for changes := s.doubts.first(); changes != nil; changes = s.doubts.first() {
+		if err := s.askAbout(ctx, changes); err != nil {
+			return err
+		}
+		s.doubts.drop()
+	}
+	return nil
+}
+
+// askAbout learns from the store what it has of the values of changes, which
+// the caller has to himself.
+func (s *leases) askAbout(ctx context.Context, changes []Change) error {
+	values := make([]string, 0, len(changes))
+	for _, c := range changes {
+		if space, value := c.Key(); space == s.name {
+			values = append(values, value)
+		} else {
+			s.turn.lose()
+		}
+	}
+	found, err := s.find(ctx, "", values...)
+	if err != nil {
+		return err
+	}
+	for _, value := range values {
+		s.relearn(value, found[value], true)
+	}
+	return nil
+}
+
+// find returns the store's records of values, and what an owner owns, by value.
+func (s *leases) find(ctx context.Context, owner string, values ...string) (map[string]*Record, error) {
+	records, err := s.registry.store.Find(ctx, s.name, owner, values...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	found := make(map[string]*Record, len(records))
+	for i, rec := range records {
+		found[rec.Value] = &records[i]
+	}
+	return found, nil
+}
+
+// currentLocked returns what the owner has, or had last: as it is here, or in
+// a store that others write to as it is there. Of that the value is asked, too.
+// The lock is released while the store works.
+func (s *leases) currentLocked(ctx context.Context, sh *ownerShard, owner, value string) (*entry, error) {
+	mine := sh.owners[owner]
+	if !s.registry.shared {
+		return mine, nil
+	}
+	var values []string
+	if value != "" {
+		values = append(values, value)
+	}
+	if mine != nil && mine.Value != value {
+		values = append(values, mine.Value)
+	}
+	mine = nil
+	err := sh.workLocked(owner, func() error {
+		found, err := s.find(ctx, owner, values...)
+		if err != nil {
+			return err
+		}
+		for _, v := range values {
+			if found[v] == nil {
+				s.relearn(v, nil, false)
+			}
+		}
+		for v, rec := range found {
+			e := s.relearn(v, rec, false)
+			if e.Owner == owner && (mine == nil || e.Owned()) {
+				mine = e
+			}
+		}
+		return nil
+	})
+	return mine, err
+}
+
+// reloadAlone learns all that a store has that others write to.
+func (s *leases) reloadAlone(ctx context.Context) error {
+	turn, err := s.turn.read(ctx, s)
+	if err != nil {
+		return err
+	}
+	found := map[string]*Record{}
+	if _, err := s.registry.store.Load(ctx, s.name, func(rec Record) error {
+		found[rec.Value] = &rec
+		return nil
+	}); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	var gone []string
+	s.each(func(e *entry) {
+		if found[e.Value] == nil {
+			gone = append(gone, e.Value)
+		}
+	})
+	for _, value := range gone { // first, as what came may overlap it
+		s.relearn(value, nil, false)
+	}
+	for value, rec := range found {
+		s.relearn(value, rec, false)
+	}
+	s.turn.take(turn)
+	return nil
+}
+
+// reload learns all that the store has.
+func (s *leases) reload(ctx context.Context) error {
+	if err := s.enterAlone(ctx); err != nil {
+		return err
+	}
+	defer s.leaveAlone()
+	return s.reloadAlone(ctx)
+}

@@ -1,0 +1,199 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// sweepAt is how many records whose quarantine is over are kept for their
+// owners to come back, before they are deleted.
+const sweepAt = 256
+
+// A queue has the entries that time frees, and those that it has freed.
+type queue struct {
+	due  atomic.Int64 // when the first is free, in Unix nanoseconds; 0 for none
+	mu   sync.Mutex   // protects what follows
+	list []*entry     // the next to be free first
+	over []*entry
+}
+
+func byUntil(a, b *entry) int { return a.Until.Compare(b.Until) }
+
+// load is add for many; sort ends it.
+func (q *queue) load(e *entry) {
+	if e.over {
+		q.over = append(q.over, e)
+	} else if !e.heldBack() {
+		q.list = append(q.list, e)
+	}
+}
+
+func (q *queue) sort() {
+	slices.SortFunc(q.list, byUntil)
+	q.dueLocked()
+}
+
+func (q *queue) dueLocked() {
+	q.due.Store(0)
+	if len(q.list) > 0 {
+		q.due.Store(max(1, q.list[0].Until.UnixNano()))
+	}
+}
+
+func (q *queue) add(e *entry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e.over || e.heldBack() {
+		q.load(e)
+		return
+	}
+	i, _ := slices.BinarySearchFunc(q.list, e, byUntil)
+	for i < len(q.list) && q.list[i].Until.Equal(e.Until) {
+		i++
+	}
+	q.list = slices.Insert(q.list, i, e)
+	q.dueLocked()
+}
+
+// take returns the entries whose quarantine is over.
+func (q *queue) take(s *leases) []*entry {
+	due := q.due.Load()
+	if due == 0 {
+		return nil
+	}
+	now := s.registry.now()
+	if now.UnixNano() < due {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for n < len(q.list) && q.list[n].Free(now) {
+		n++
+	}
+	out := q.list[:n:n]
+	q.list = q.list[n:]
+	q.dueLocked()
+	return out
+}
+
+// takeOver returns entries that time has freed: all, or none while they are few.
+func (q *queue) takeOver(few int) []*entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.over) < few {
+		return nil
+	}
+	out := q.over
+	q.over = nil
+	return out
+}
+
+// expire frees what time frees. The records stay for a while: an owner who
+// comes back finds its value, and who gets the value replaces the record.
+func (s *leases) expire(ctx context.Context) error {
+	due := s.queue.take(s)
+	if due == nil {
+		return nil
+	}
+	for _, e := range due {
+		s.freeOne(e)
+	}
+	s.queue.mu.Lock()
+	many := len(s.queue.over) >= sweepAt
+	s.queue.mu.Unlock()
+	if !many {
+		return nil
+	}
+	return s.sweep(ctx)
+}
+
+// freeOne frees a value whose quarantine is over, later if its owner is busy.
+func (s *leases) freeOne(e *entry) {
+	owners := s.ownerShard(e.Owner)
+	owners.mu.Lock()
+	defer owners.mu.Unlock()
+	if owners.gate != nil || owners.busy[e.Owner] != nil {
+		s.queue.add(e)
+		return
+	}
+	values := s.valueShard(e.Value)
+	values.mu.Lock()
+	current := values.records[e.Value] == e && !e.over
+	e.over = e.over || current
+	values.mu.Unlock()
+	if !current {
+		return
+	}
+	s.give(e.Value)
+	s.queue.add(e)
+}
+
+// sweeper is the owner that is busy during a sweep.
+const sweeper = ""
+
+// sweep deletes the records that time has freed and that nobody wants.
+func (s *leases) sweep(ctx context.Context) error {
+	sh, err := s.enter(ctx, sweeper)
+	if err != nil {
+		return err
+	}
+	defer sh.mu.Unlock()
+	return sh.workLocked(sweeper, func() error { return s.sweepAlone(ctx) })
+}
+
+// sweepAlone is sweep for who has the space, or the sweeper, to himself.
+func (s *leases) sweepAlone(ctx context.Context) error {
+	list := s.queue.takeOver(1)
+	for chunk := range slices.Chunk(list, sweepAt) {
+		if err := s.sweepSome(ctx, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *leases) sweepSome(ctx context.Context, list []*entry) error {
+	var changes []Change
+	var taken []*entry
+	for _, e := range list {
+		if s.takeFree(e) {
+			taken = append(taken, e)
+			changes = append(changes, changeOf(e, nil))
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	switch err := s.commit(ctx, changes); {
+	case errors.Is(err, errLost):
+		return s.askAbout(ctx, changes)
+	case errors.Is(err, errDoubt):
+		return err
+	case err != nil:
+		for _, e := range taken {
+			s.give(e.Value)
+			s.queue.add(e)
+		}
+		return err
+	}
+	for _, e := range taken {
+		s.unindex(s.learn(e.Value, nil, true))
+	}
+	return nil
+}
+
+// takeFree takes a value in the core whose entry is over, if it is still free.
+func (s *leases) takeFree(e *entry) bool {
+	if err := s.take(e.Value); err != nil && !errors.Is(err, ErrOutOfRange) {
+		return false
+	}
+	if s.of(e.Value) == e {
+		return true
+	}
+	s.give(e.Value)
+	return false
+}
