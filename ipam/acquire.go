@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"time"
 )
 
 // A wish is what an owner asks for.
@@ -37,7 +37,7 @@ func (s *leases) acquire(ctx context.Context, owner string, want wish) (string, 
 	if err != nil {
 		return "", fmt.Errorf("ipam: acquire in %q for %q: %w", s.name, owner, err)
 	}
-	return e.Value, nil
+	return e.value, nil
 }
 
 // retry calls f again while another process is faster, and once when the store
@@ -73,7 +73,7 @@ func (s *leases) acquireOnce(ctx context.Context, owner string, want wish) (*ent
 	}
 	e, prior, err := s.acquireLocked(ctx, sh, owner, want)
 	sh.mu.Unlock()
-	if prior != nil && prior.Owner != owner {
+	if prior != nil && prior.owner != owner {
 		s.unindex(prior)
 	}
 	return e, err
@@ -85,8 +85,8 @@ func (s *leases) acquireLocked(ctx context.Context, sh *ownerShard, owner string
 	if err != nil {
 		return nil, nil, err
 	}
-	if mine != nil && mine.Held() {
-		if err := want.accept(mine.Value); err != nil {
+	if mine != nil && mine.held() {
+		if err := want.accept(mine.value); err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", ErrConflict, err)
 		}
 		return mine, nil, nil
@@ -95,8 +95,8 @@ func (s *leases) acquireLocked(ctx context.Context, sh *ownerShard, owner string
 	if err != nil {
 		return nil, nil, err
 	}
-	next := &entry{Record: Record{Space: s.name, Value: value, Owner: owner, Since: s.registry.now()}}
-	next.Pinned = before != nil && before.Owner == owner && before.Pinned
+	next := &entry{value: value, owner: owner, since: s.registry.nanos()}
+	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {
 	case err == nil:
@@ -126,7 +126,7 @@ func (s *leases) askLost(ctx context.Context, sh *ownerShard, owner, value strin
 			return err
 		}
 		if rec := found[value]; rec != nil {
-			e = &entry{Record: *rec, over: rec.Free(s.registry.now())}
+			e = s.entry(*rec)
 		}
 		return nil
 	})
@@ -139,18 +139,17 @@ func (s *leases) chooseLocked(mine *entry, want wish) (value string, before *ent
 	if mine != nil {
 		err := s.comeBackLocked(mine, want)
 		if err == nil {
-			return mine.Value, mine, nil
+			return mine.value, mine, nil
 		}
-		if mine.Pinned {
-			return "", nil, fmt.Errorf("%w: %s is pinned to it: %w", ErrConflict, mine.Value, err)
+		if mine.pinned {
+			return "", nil, fmt.Errorf("%w: %s is pinned to it: %w", ErrConflict, mine.value, err)
 		}
 	}
-	value, err = s.pick(want)
-	switch holder := s.of(want.value); {
-	case err == nil:
+	if value, err = s.pick(want); err == nil {
 		return value, s.of(value), nil
-	case errors.Is(err, ErrInUse) && holder != nil:
-		err = &HeldError{holder.Record}
+	}
+	if holder := s.of(want.value); errors.Is(err, ErrInUse) && holder != nil {
+		err = &HeldError{s.record(holder)}
 	}
 	return "", nil, err
 }
@@ -166,22 +165,31 @@ func (s *leases) pick(want wish) (string, error) {
 
 // comeBackLocked takes the value that an owner had, and says why not.
 func (s *leases) comeBackLocked(mine *entry, want wish) error {
-	if err := want.accept(mine.Value); err != nil {
+	if err := want.accept(mine.value); err != nil {
 		return err
 	}
-	if len(mine.Contested) > 0 {
-		return &HeldError{mine.Record}
+	if len(mine.contested) > 0 {
+		return &HeldError{s.record(mine)}
 	}
-	err := s.take(mine.Value)
+	err := s.take(mine.value)
 	if errors.Is(err, ErrInUse) && !mine.over {
 		return nil // still kept from others, by its record
 	}
 	return err
 }
 
-// change replaces the record of what the owner has, or of one of the values that
-// it had; edit returns nil to delete it, and the same entry for no change.
-func (s *leases) change(ctx context.Context, verb, owner, value string, edit func(*entry) (*entry, error)) error {
+// An outcome is what becomes of a record.
+type outcome int
+
+const (
+	unchanged outcome = iota
+	changed
+	deleted
+)
+
+// change edits the record of what the owner has, or of a value that it has or
+// had; the record is zero if there is none.
+func (s *leases) change(ctx context.Context, verb, owner, value string, edit func(*Record) (outcome, error)) error {
 	err := s.retry(ctx, func() error {
 		sh, err := s.enter(ctx, owner)
 		if err != nil {
@@ -195,10 +203,19 @@ func (s *leases) change(ctx context.Context, verb, owner, value string, edit fun
 		if value != "" {
 			before = s.of(value)
 		}
-		if before != nil && before.over { // free, and no more the owner's to change
-			before = nil
+		var rec Record
+		if before != nil && !before.over { // else it is free, and no more the owner's to change
+			rec = s.record(before)
 		}
-		return s.replaceLocked(ctx, sh, owner, before, edit)
+		what, err := edit(&rec)
+		if err != nil || what == unchanged {
+			return err
+		}
+		var after *entry
+		if what == changed {
+			after = s.entry(rec)
+		}
+		return s.replaceLocked(ctx, sh, before, after)
 	})
 	if err != nil {
 		return fmt.Errorf("ipam: %s in %q of %q: %w", verb, s.name, owner, err)
@@ -206,20 +223,14 @@ func (s *leases) change(ctx context.Context, verb, owner, value string, edit fun
 	return nil
 }
 
-func (s *leases) replaceLocked(ctx context.Context, sh *ownerShard, owner string, before *entry, edit func(*entry) (*entry, error)) error {
-	after, err := edit(before)
-	if err != nil || after == before {
+// replaceLocked replaces an entry by another of its owner and value, or by none.
+func (s *leases) replaceLocked(ctx context.Context, sh *ownerShard, before, after *entry) error {
+	if err := s.putLocked(ctx, sh, before.owner, before, after); err != nil {
 		return err
 	}
-	if err := s.putLocked(ctx, sh, owner, before, after); err != nil {
-		return err
-	}
-	if after != nil {
-		after.over = after.Free(s.registry.now())
-	}
-	s.learn(before.Value, after, false)
-	if sh.owners[owner] == before {
-		delete(sh.owners, owner)
+	s.learn(before.value, after, false)
+	if sh.owners[before.owner] == before {
+		delete(sh.owners, before.owner)
 	}
 	if after != nil {
 		sh.indexLocked(after)
@@ -230,12 +241,7 @@ func (s *leases) replaceLocked(ctx context.Context, sh *ownerShard, owner string
 // Release gives back what the owner holds; it may hold nothing. The value is
 // held back for others as [Config] and its pin say.
 func (s *leases) Release(ctx context.Context, owner string) error {
-	err := s.change(ctx, "release", owner, "", func(e *entry) (*entry, error) {
-		if e == nil || !e.Held() {
-			return e, nil
-		}
-		return s.released(e), nil
-	})
+	err := s.change(ctx, "release", owner, "", func(r *Record) (outcome, error) { return s.release(r), nil })
 	if errors.Is(err, errForgotten) {
 		return nil // only a space without leases is forgotten
 	}
@@ -246,53 +252,55 @@ func (s *leases) Release(ctx context.Context, owner string) error {
 // since: a lease of another generation, or by now another's, is [ErrNotOwner].
 // One that was released already is no error.
 func (s *leases) ReleaseLease(ctx context.Context, l Lease) error {
-	return s.change(ctx, "release", l.Owner, l.Value, func(e *entry) (*entry, error) {
-		if err := s.mustBe(e, l); err != nil || e == nil || !e.Held() {
-			return e, err
+	return s.change(ctx, "release", l.Owner, l.Value, func(r *Record) (outcome, error) {
+		if err := mustBe(*r, l); err != nil {
+			return unchanged, err
 		}
-		return s.released(e), nil
+		return s.release(r), nil
 	})
 }
 
-// mustBe checks that an entry is of a lease, or that there is none.
-func (s *leases) mustBe(e *entry, l Lease) error {
-	if e != nil && (e.Owner != l.Owner || e.Generation != l.Generation) {
-		return fmt.Errorf("%w of generation %d: %s, generation %d", ErrNotOwner, l.Generation, e.Why(), e.Generation)
+// mustBe checks that a record is of a lease, or that there is none.
+func mustBe(r Record, l Lease) error {
+	if r.Value != "" && (r.Owner != l.Owner || r.Generation != l.Generation) {
+		return fmt.Errorf("%w of generation %d: %s, generation %d", ErrNotOwner, l.Generation, r.Why(), r.Generation)
 	}
 	return nil
 }
 
-// released returns what a held entry becomes when it is released, nil if
-// nothing holds the value back.
-func (s *leases) released(e *entry) *entry {
-	after := &entry{Record: e.Record}
-	after.Released = s.registry.now()
-	after.Until = after.Released.Add(s.registry.cfg.Quarantine)
-	after.Unacknowledged = e.Unacknowledged || s.registry.cfg.Acknowledge
-	if after.Free(after.Released) {
-		return nil
+// release makes of a held record what it becomes when it is released.
+func (s *leases) release(r *Record) outcome {
+	if r.Value == "" || !r.Held() {
+		return unchanged
 	}
-	return after
+	r.Released = s.registry.now()
+	r.Until = r.Released.Add(s.registry.cfg.Quarantine)
+	r.Unacknowledged = r.Unacknowledged || s.registry.cfg.Acknowledge
+	return keep(*r, r.Released)
+}
+
+// keep tells whether a record that was changed is worth keeping.
+func keep(r Record, now time.Time) outcome {
+	if r.Free(now) {
+		return deleted
+	}
+	return changed
 }
 
 // Acknowledge is [Registry.Acknowledge] for a lease of the space.
 func (s *leases) Acknowledge(ctx context.Context, l Lease) error {
-	return s.change(ctx, "acknowledge", l.Owner, l.Value, func(e *entry) (*entry, error) {
-		if err := s.mustBe(e, l); err != nil || e == nil {
-			return e, err
+	return s.change(ctx, "acknowledge", l.Owner, l.Value, func(r *Record) (outcome, error) {
+		if err := mustBe(*r, l); err != nil || r.Value == "" {
+			return unchanged, err
 		}
-		if e.Held() && len(e.Contested) == 0 {
-			return e, fmt.Errorf("%w: it is %s", ErrInUse, e.Why())
+		if !r.Unacknowledged && len(r.Contested) == 0 {
+			if r.Held() {
+				return unchanged, fmt.Errorf("%w: it is %s", ErrInUse, r.Why())
+			}
+			return unchanged, nil
 		}
-		after := &entry{Record: e.Record}
-		after.Unacknowledged, after.Contested = false, nil
-		if after.Free(s.registry.now()) {
-			return nil, nil
-		}
-		if after.Unacknowledged == e.Unacknowledged && slices.Equal(after.Contested, e.Contested) {
-			return e, nil
-		}
-		return after, nil
+		r.Unacknowledged, r.Contested = false, nil
+		return keep(*r, s.registry.now()), nil
 	})
 }
 
@@ -300,32 +308,27 @@ func (s *leases) Acknowledge(ctx context.Context, l Lease) error {
 // not given to another owner until it is unpinned, and this owner gets it
 // again. An owner that holds nothing is [ErrNotFound].
 func (s *leases) Pin(ctx context.Context, owner string) error {
-	return s.change(ctx, "pin", owner, "", func(e *entry) (*entry, error) {
-		if e == nil || !e.Owned() {
-			return e, ErrNotFound
+	return s.change(ctx, "pin", owner, "", func(r *Record) (outcome, error) {
+		switch {
+		case r.Value == "" || !r.Owned():
+			return unchanged, ErrNotFound
+		case r.Pinned:
+			return unchanged, nil
 		}
-		if e.Pinned {
-			return e, nil
-		}
-		after := &entry{Record: e.Record}
-		after.Pinned = true
-		return after, nil
+		r.Pinned = true
+		return changed, nil
 	})
 }
 
 // Unpin undoes Pin. The value of an owner that has released it becomes free
 // when its quarantine is over. An owner without is no error.
 func (s *leases) Unpin(ctx context.Context, owner string) error {
-	return s.change(ctx, "unpin", owner, "", func(e *entry) (*entry, error) {
-		if e == nil || !e.Pinned {
-			return e, nil
+	return s.change(ctx, "unpin", owner, "", func(r *Record) (outcome, error) {
+		if !r.Pinned {
+			return unchanged, nil
 		}
-		after := &entry{Record: e.Record}
-		after.Pinned = false
-		if after.Free(s.registry.now()) {
-			return nil, nil
-		}
-		return after, nil
+		r.Pinned = false
+		return keep(*r, s.registry.now()), nil
 	})
 }
 
@@ -378,29 +381,29 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 	}
 	before := s.of(l.Value)
 	switch {
-	case has != nil && has.Value == l.Value && has.Generation > l.Generation:
-		return leaseOf(has.Record), nil
+	case has != nil && has.value == l.Value && has.generation > l.Generation:
+		return s.lease(has), nil
 	case has != nil:
-		return Lease{}, fmt.Errorf("%w: %q has %s", ErrConflict, to, has.Value)
-	case before == nil || !before.Held():
+		return Lease{}, fmt.Errorf("%w: %q has %s", ErrConflict, to, has.value)
+	case before == nil || !before.held():
 		return Lease{}, fmt.Errorf("%w: nobody holds it", ErrNotFound)
 	}
-	if err := s.mustBe(before, l); err != nil {
+	if err := mustBe(s.record(before), l); err != nil {
 		return Lease{}, err
 	}
-	changes := []Change{changeOf(before, before)}
+	changes := []Change{s.changeOf(before, before)}
 	changes[0].After.Owner, changes[0].After.Generation = to, 0
 	changes[0].After.Since = s.registry.now()
 	if err := s.commit(ctx, changes); err != nil {
 		return Lease{}, err
 	}
-	after := &entry{Record: changes[0].After}
+	after := s.entry(changes[0].After)
 	s.unindex(s.learn(l.Value, after, false))
 	sh := s.ownerShard(to)
 	sh.mu.Lock()
 	sh.indexLocked(after)
 	sh.mu.Unlock()
-	return leaseOf(after.Record), nil
+	return s.lease(after), nil
 }
 
 // ownedBy returns what a busy owner owns, and learns of a value.
@@ -413,7 +416,7 @@ func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, erro
 		var has *entry
 		s.relearn(value, found[value], false)
 		for v, rec := range found {
-			if e := s.relearn(v, rec, false); e.Owner == owner && e.Owned() {
+			if e := s.relearn(v, rec, false); e.owner == owner && e.owned() {
 				has = e
 			}
 		}
@@ -422,7 +425,7 @@ func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, erro
 	sh := s.ownerShard(owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.owners[owner]; e != nil && e.Owned() {
+	if e := sh.owners[owner]; e != nil && e.owned() {
 		return e, nil
 	}
 	return nil, nil

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,13 +50,13 @@ func (d *doubts) drop() {
 }
 
 // changeOf is the change from one entry to another, nil for none.
-func changeOf(before, after *entry) Change {
+func (s *leases) changeOf(before, after *entry) Change {
 	var c Change
 	if before != nil {
-		c.Before = before.Record
+		c.Before = s.record(before)
 	}
 	if after != nil {
-		c.After = after.Record
+		c.After = s.record(after)
 		c.After.Revision = 0
 	}
 	return c
@@ -70,15 +71,16 @@ func (s *leases) putLocked(ctx context.Context, sh *ownerShard, owner string, be
 			return context.Cause(ctx)
 		}
 		if after != nil {
-			after.stamp(s.registry.generation.Add(1))
+			after.revision = s.registry.generation.Add(1)
+			after.generation = cmp.Or(after.generation, after.revision)
 		}
 		s.registry.writes.Add(1)
 		return nil
 	}
-	changes := []Change{changeOf(before, after)}
+	changes := []Change{s.changeOf(before, after)}
 	err := sh.workLocked(owner, func() error { return s.grantInTurn(ctx, changes) })
 	if err == nil && after != nil {
-		after.Record = changes[0].After
+		after.revision, after.generation = changes[0].After.Revision, changes[0].After.Generation
 	}
 	return err
 }
@@ -194,8 +196,8 @@ func (s *leases) currentLocked(ctx context.Context, sh *ownerShard, owner, value
 	if value != "" {
 		values = append(values, value)
 	}
-	if mine != nil && mine.Value != value {
-		values = append(values, mine.Value)
+	if mine != nil && mine.value != value {
+		values = append(values, mine.value)
 	}
 	mine = nil
 	err := sh.workLocked(owner, func() error {
@@ -210,7 +212,7 @@ func (s *leases) currentLocked(ctx context.Context, sh *ownerShard, owner, value
 		}
 		for v, rec := range found {
 			e := s.relearn(v, rec, false)
-			if e.Owner == owner && (mine == nil || e.Owned()) {
+			if e.owner == owner && (mine == nil || e.owned()) {
 				mine = e
 			}
 		}
@@ -234,8 +236,8 @@ func (s *leases) reloadAlone(ctx context.Context) error {
 	}
 	var gone []string
 	s.each(func(e *entry) {
-		if found[e.Value] == nil {
-			gone = append(gone, e.Value)
+		if found[e.value] == nil {
+			gone = append(gone, e.value)
 		}
 	})
 	for _, value := range gone { // first, as what came may overlap it

@@ -2,17 +2,72 @@ package ipam
 
 import (
 	"hash/maphash"
+	"math"
 	"slices"
 	"sync"
+	"time"
 )
 
-// An entry is a record in memory. It is replaced when the record changes.
+// An entry is a record in memory, in few bytes. It is replaced when the record
+// changes. Times are nanoseconds since 1970, 0 for none.
 type entry struct {
-	Record
+	owner, value           string
+	since, released, until int64
+	generation, revision   uint64
+	contested              []string
+	unacknowledged, pinned bool
 	// over says that the quarantine is over and the value free in the core. It
 	// is written with the locks of the owner's shard and the value's, and read
 	// with either.
 	over bool
+}
+
+func (e *entry) held() bool  { return e.released == 0 }
+func (e *entry) owned() bool { return e.held() || e.pinned }
+
+// heldBack and free are those of a Record.
+func (e *entry) heldBack() bool      { return e.owned() || e.unacknowledged || len(e.contested) > 0 }
+func (e *entry) free(now int64) bool { return !e.heldBack() && now >= e.until }
+
+// nanos returns a time as an entry has it.
+func nanos(t time.Time) int64 {
+	switch {
+	case t.IsZero():
+		return 0
+	case t.Before(time.Unix(0, 1)):
+		return 1
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+func timeOf(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos).UTC()
+}
+
+// entry returns a record as it is kept here.
+func (s *leases) entry(r Record) *entry {
+	e := &entry{
+		owner: r.Owner, value: r.Value, since: nanos(r.Since), released: nanos(r.Released), until: nanos(r.Until),
+		generation: r.Generation, revision: r.Revision, contested: r.Contested,
+		unacknowledged: r.Unacknowledged, pinned: r.Pinned,
+	}
+	e.over = e.free(s.registry.nanos())
+	return e
+}
+
+// record is the inverse of entry.
+func (s *leases) record(e *entry) Record {
+	return Record{
+		Space: s.name, Value: e.value, Owner: e.owner,
+		Since: timeOf(e.since), Released: timeOf(e.released), Until: timeOf(e.until),
+		Unacknowledged: e.unacknowledged, Pinned: e.pinned, Contested: e.contested,
+		Generation: e.generation, Revision: e.revision,
+	}
 }
 
 const shardCount = 64
@@ -73,7 +128,7 @@ func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 	case taken && !keep:
 		s.give(value)
 	}
-	if e != nil && !e.Held() {
+	if e != nil && !e.held() {
 		s.queue.add(e)
 	}
 	return prior
@@ -105,12 +160,12 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 		s.unindex(s.learn(value, nil, taken))
 		return nil
 	}
-	if have := s.of(value); have != nil && have.Revision == rec.Revision && !taken {
+	if have := s.of(value); have != nil && have.revision == rec.Revision && !taken {
 		return have
 	}
-	e := &entry{Record: *rec, over: rec.Free(s.registry.now())}
+	e := s.entry(*rec)
 	s.unindex(s.learn(value, e, taken))
-	sh := s.ownerShard(e.Owner)
+	sh := s.ownerShard(e.owner)
 	sh.mu.Lock()
 	sh.indexLocked(e)
 	sh.mu.Unlock()
@@ -122,9 +177,9 @@ func (sh *ownerShard) indexLocked(e *entry) {
 	if sh.owners == nil {
 		sh.owners = map[string]*entry{}
 	}
-	have := sh.owners[e.Owner]
-	if have == nil || e.Owned() || !have.Owned() && e.Revision > have.Revision {
-		sh.owners[e.Owner] = e
+	have := sh.owners[e.owner]
+	if have == nil || e.owned() || !have.owned() && e.revision > have.revision {
+		sh.owners[e.owner] = e
 	}
 }
 
@@ -134,24 +189,24 @@ func (s *leases) unindex(e *entry) {
 	if e == nil {
 		return
 	}
-	sh := s.ownerShard(e.Owner)
+	sh := s.ownerShard(e.owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.owners[e.Owner] == e {
-		delete(sh.owners, e.Owner)
+	if sh.owners[e.owner] == e {
+		delete(sh.owners, e.owner)
 	}
 }
 
 // load takes note of a record before the space is in use.
 func (s *leases) load(rec Record) {
-	e := &entry{Record: rec, over: rec.Free(s.registry.now())}
+	e := s.entry(rec)
 	sh := s.valueShard(rec.Value)
 	if sh.records == nil {
 		sh.records = map[string]*entry{}
 	}
 	sh.records[rec.Value] = e
 	s.ownerShard(rec.Owner).indexLocked(e)
-	if !e.Held() {
+	if !e.held() {
 		s.queue.load(e)
 	}
 }
@@ -171,7 +226,7 @@ func (s *leases) each(f func(*entry)) {
 // sorted returns all records.
 func (s *leases) sorted(compare func(a, b Record) int) []Record {
 	var out []Record
-	s.each(func(e *entry) { out = append(out, e.Record) })
+	s.each(func(e *entry) { out = append(out, s.record(e)) })
 	slices.SortFunc(out, compare)
 	return out
 }

@@ -51,6 +51,8 @@ func newLeases(name string, r *Registry) *leases {
 // errForgotten says that the registry has no such space any more.
 var errForgotten = fmt.Errorf("%w: the space was forgotten; open it again", ErrInvalid)
 
+func (s *leases) lease(e *entry) Lease { return Lease{s.name, e.owner, e.value, e.generation} }
+
 // Leases yields what is held in the space, by owner.
 func (s *leases) Leases() iter.Seq[Lease] {
 	return func(yield func(Lease) bool) {
@@ -67,8 +69,8 @@ func (s *leases) Lease(owner string) (Lease, bool) {
 	sh := s.ownerShard(owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.owners[owner]; e != nil && e.Held() {
-		return leaseOf(e.Record), true
+	if e := sh.owners[owner]; e != nil && e.held() {
+		return s.lease(e), true
 	}
 	return Lease{}, false
 }
@@ -211,15 +213,15 @@ func (s *leases) open(c core) error {
 	var lost []error
 	held := 0
 	s.each(func(e *entry) {
-		if !e.Held() {
+		if !e.held() {
 			if !e.over {
-				resting = append(resting, e.Value)
+				resting = append(resting, e.value)
 			}
 			return
 		}
 		held++
-		if err := c.reserve(e.Value); err != nil {
-			lost = append(lost, fmt.Errorf("ipam: open %q: lease of %q: %w", s.name, e.Owner, err))
+		if err := c.reserve(e.value); err != nil {
+			lost = append(lost, fmt.Errorf("ipam: open %q: lease of %q: %w", s.name, e.owner, err))
 		}
 	})
 	slices.SortFunc(lost, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
@@ -258,7 +260,7 @@ func (s *leases) forget(ctx context.Context) error {
 	held, left := 0, 0
 	s.each(func(e *entry) {
 		left++
-		if e.Held() {
+		if e.held() {
 			held++
 		}
 	})

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -20,7 +21,7 @@ type queue struct {
 	over []*entry
 }
 
-func byUntil(a, b *entry) int { return a.Until.Compare(b.Until) }
+func byUntil(a, b *entry) int { return cmp.Compare(a.until, b.until) }
 
 // load is add for many; sort ends it.
 func (q *queue) load(e *entry) {
@@ -39,7 +40,7 @@ func (q *queue) sort() {
 func (q *queue) dueLocked() {
 	q.due.Store(0)
 	if len(q.list) > 0 {
-		q.due.Store(max(1, q.list[0].Until.UnixNano()))
+		q.due.Store(max(1, q.list[0].until))
 	}
 }
 
@@ -51,7 +52,7 @@ func (q *queue) add(e *entry) {
 		return
 	}
 	i, _ := slices.BinarySearchFunc(q.list, e, byUntil)
-	for i < len(q.list) && q.list[i].Until.Equal(e.Until) {
+	for i < len(q.list) && q.list[i].until == e.until {
 		i++
 	}
 	q.list = slices.Insert(q.list, i, e)
@@ -64,14 +65,14 @@ func (q *queue) take(s *leases) []*entry {
 	if due == 0 {
 		return nil
 	}
-	now := s.registry.now()
-	if now.UnixNano() < due {
+	now := s.registry.nanos()
+	if now < due {
 		return nil
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0
-	for n < len(q.list) && q.list[n].Free(now) {
+	for n < len(q.list) && q.list[n].free(now) {
 		n++
 	}
 	out := q.list[:n:n]
@@ -113,22 +114,22 @@ func (s *leases) expire(ctx context.Context) error {
 
 // freeOne frees a value whose quarantine is over, later if its owner is busy.
 func (s *leases) freeOne(e *entry) {
-	owners := s.ownerShard(e.Owner)
+	owners := s.ownerShard(e.owner)
 	owners.mu.Lock()
 	defer owners.mu.Unlock()
-	if owners.gate != nil || owners.busy[e.Owner] != nil {
+	if owners.gate != nil || owners.busy[e.owner] != nil {
 		s.queue.add(e)
 		return
 	}
-	values := s.valueShard(e.Value)
+	values := s.valueShard(e.value)
 	values.mu.Lock()
-	current := values.records[e.Value] == e && !e.over
+	current := values.records[e.value] == e && !e.over
 	e.over = e.over || current
 	values.mu.Unlock()
 	if !current {
 		return
 	}
-	s.give(e.Value)
+	s.give(e.value)
 	s.queue.add(e)
 }
 
@@ -162,7 +163,7 @@ func (s *leases) sweepSome(ctx context.Context, list []*entry) error {
 	for _, e := range list {
 		if s.takeFree(e) {
 			taken = append(taken, e)
-			changes = append(changes, changeOf(e, nil))
+			changes = append(changes, s.changeOf(e, nil))
 		}
 	}
 	if len(changes) == 0 {
@@ -175,25 +176,25 @@ func (s *leases) sweepSome(ctx context.Context, list []*entry) error {
 		return err
 	case err != nil:
 		for _, e := range taken {
-			s.give(e.Value)
+			s.give(e.value)
 			s.queue.add(e)
 		}
 		return err
 	}
 	for _, e := range taken {
-		s.unindex(s.learn(e.Value, nil, true))
+		s.unindex(s.learn(e.value, nil, true))
 	}
 	return nil
 }
 
 // takeFree takes a value in the core whose entry is over, if it is still free.
 func (s *leases) takeFree(e *entry) bool {
-	if err := s.take(e.Value); err != nil && !errors.Is(err, ErrOutOfRange) {
+	if err := s.take(e.value); err != nil && !errors.Is(err, ErrOutOfRange) {
 		return false
 	}
-	if s.of(e.Value) == e {
+	if s.of(e.value) == e {
 		return true
 	}
-	s.give(e.Value)
+	s.give(e.value)
 	return false
 }

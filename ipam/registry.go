@@ -78,8 +78,9 @@ func Open(ctx context.Context, store Store, cfg Config) (*Registry, error) {
 	return r, nil
 }
 
-// now returns the time as a store keeps it.
-func (r *Registry) now() time.Time { return r.cfg.Now().Round(0).UTC() }
+// now returns the time as a store keeps it, nanos as an entry does.
+func (r *Registry) now() time.Time { return timeOf(r.nanos()) }
+func (r *Registry) nanos() int64   { return nanos(r.cfg.Now()) }
 
 // Writes returns how many changes of leases were made durable since Open.
 func (r *Registry) Writes() uint64 { return r.writes.Load() }

@@ -40,12 +40,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func addresses(ctx context.Context, store ipam.Store) (*ipam.Addresses, error) {
+func addresses(ctx context.Context, store ipam.Store, prefix string) (*ipam.Addresses, error) {
 	r, err := ipam.Open(ctx, store, ipam.Config{Quarantine: time.Millisecond})
 	if err != nil {
 		return nil, err
 	}
-	return r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/21")}})
+	return r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix(prefix)}})
 }
 
 // child grants and releases addresses until it is killed, and reports each
@@ -56,7 +56,7 @@ func child(file string) {
 	if err != nil {
 		panic(err)
 	}
-	pool, err := addresses(context.Background(), store)
+	pool, err := addresses(context.Background(), store, "10.0.0.0/21")
 	if err != nil {
 		panic(err)
 	}
@@ -118,7 +118,7 @@ func TestKilled(t *testing.T) {
 		require.ErrorContains(t, cmd.Wait(), "killed", "round %d", round)
 		store, err := boltstore.Open(file)
 		require.NoError(t, err)
-		pool, err := addresses(t.Context(), store)
+		pool, err := addresses(t.Context(), store, "10.0.0.0/21")
 		require.NoError(t, err)
 		given := map[string]string{}
 		for owner, a := range pool.All() {
@@ -131,28 +131,4 @@ func TestKilled(t *testing.T) {
 		require.NoError(t, store.Close())
 	}
 	require.NotEmpty(t, held)
-}
-
-func BenchmarkAcquire(b *testing.B) {
-	store, err := boltstore.Open(filepath.Join(b.TempDir(), "leases.db"))
-	require.NoError(b, err)
-	defer store.Close()
-	r, err := ipam.Open(b.Context(), store, ipam.Config{Now: time.Now})
-	require.NoError(b, err)
-	ids, err := r.IDs("ids", ipam.IDConfig{Max: 1<<32 - 1})
-	require.NoError(b, err)
-	b.SetParallelism(64)
-	var n int
-	var mu sync.Mutex
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			mu.Lock()
-			n++
-			owner := fmt.Sprint(n)
-			mu.Unlock()
-			if _, err := ids.Acquire(b.Context(), owner); err != nil {
-				b.Error(err)
-			}
-		}
-	})
 }

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/tierloom/tierloom/ipam"
 )
@@ -22,12 +23,10 @@ type group struct {
 	mu      sync.Mutex // protects what follows
 	waiting []*call
 	writing bool
-	last    int // calls in the last write
+	// callers were there when the last write ended, which took so long.
+	callers int
+	took    time.Duration
 }
-
-// patience is how often a writer lets others run while fewer callers are there
-// than the last time: those have just been answered, and most come again.
-const patience = 128
 
 // do waits until write has written the changes, alone or with those of others.
 func (g *group) do(changes []ipam.Change, write func([]*call)) error {
@@ -41,9 +40,10 @@ func (g *group) do(changes []ipam.Change, write func([]*call)) error {
 		return c.err
 	}
 	calls := g.take()
+	began := time.Now()
 	write(calls)
 	g.mu.Lock()
-	g.last = len(calls)
+	g.callers, g.took = len(calls)+len(g.waiting), time.Since(began)
 	for _, other := range calls {
 		if other != c {
 			other.done <- false
@@ -56,17 +56,16 @@ func (g *group) do(changes []ipam.Change, write func([]*call)) error {
 	return c.err
 }
 
-// take returns the calls to write: all that are there, once as many have come
-// as the last time, or no more come.
+// take returns the calls to write. Those that were answered just now mostly come
+// again: it waits for them, but not for longer than it would save.
 func (g *group) take() []*call {
-	for range patience {
+	for began := time.Now(); ; runtime.Gosched() {
 		g.mu.Lock()
-		enough := len(g.waiting) >= g.last
+		enough := len(g.waiting) >= g.callers || time.Since(began) > g.took/2
 		g.mu.Unlock()
 		if enough {
 			break
 		}
-		runtime.Gosched()
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
