@@ -89,6 +89,9 @@ func (s *leases) acquireLocked(ctx context.Context, sh *ownerShard, owner string
 		if err := want.accept(mine.value); err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", ErrConflict, err)
 		}
+		if mine.suspect {
+			return s.clearLocked(ctx, sh, mine)
+		}
 		return mine, nil, nil
 	}
 	value, before, err := s.chooseLocked(mine, want)
@@ -114,6 +117,16 @@ func (s *leases) acquireLocked(ctx context.Context, sh *ownerShard, owner string
 		s.give(value)
 	}
 	return nil, nil, err
+}
+
+// clearLocked tells a collection that the owner is there.
+func (s *leases) clearLocked(ctx context.Context, sh *ownerShard, mine *entry) (e, prior *entry, err error) {
+	next := *mine
+	next.suspect = false
+	if err := s.replaceLocked(ctx, sh, mine, &next); err != nil {
+		return nil, nil, err
+	}
+	return &next, nil, nil
 }
 
 // askLost returns what a store has of a value that another process changed. If
@@ -273,7 +286,7 @@ func (s *leases) release(r *Record) outcome {
 	if r.Value == "" || !r.Held() {
 		return unchanged
 	}
-	r.Released = s.registry.now()
+	r.Suspect, r.Released = false, s.registry.now()
 	r.Until = r.Released.Add(s.registry.cfg.Quarantine)
 	r.Unacknowledged = r.Unacknowledged || s.registry.cfg.Acknowledge
 	return keep(*r, r.Released)

@@ -221,18 +221,19 @@ func (s *leases) currentLocked(ctx context.Context, sh *ownerShard, owner, value
 	return mine, err
 }
 
-// reloadAlone learns all that a store has that others write to.
-func (s *leases) reloadAlone(ctx context.Context) error {
+// reloadAlone learns all that a store has that others write to, and returns
+// its generation.
+func (s *leases) reloadAlone(ctx context.Context) (generation uint64, err error) {
 	turn, err := s.turn.read(ctx, s)
-	if err != nil {
-		return err
-	}
 	found := map[string]*Record{}
-	if _, err := s.registry.store.Load(ctx, s.name, func(rec Record) error {
-		found[rec.Value] = &rec
-		return nil
-	}); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	if err == nil {
+		generation, err = s.registry.store.Load(ctx, s.name, func(rec Record) error {
+			found[rec.Value] = &rec
+			return nil
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	var gone []string
 	s.each(func(e *entry) {
@@ -247,14 +248,20 @@ func (s *leases) reloadAlone(ctx context.Context) error {
 		s.relearn(value, rec, false)
 	}
 	s.turn.take(turn)
-	return nil
+	return generation, nil
 }
 
-// reload learns all that the store has.
+// reload learns all that the store has. One that has less than it had is
+// ErrRolledBack.
 func (s *leases) reload(ctx context.Context) error {
 	if err := s.enterAlone(ctx); err != nil {
 		return err
 	}
 	defer s.leaveAlone()
-	return s.reloadAlone(ctx)
+	seen := s.registry.generation.Load()
+	has, err := s.reloadAlone(ctx)
+	if err == nil && has < seen {
+		err = fmt.Errorf("%w: generation %d, it was %d; recover the leases", ErrRolledBack, has, seen)
+	}
+	return err
 }

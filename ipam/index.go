@@ -16,6 +16,7 @@ type entry struct {
 	generation, revision   uint64
 	contested              []string
 	unacknowledged, pinned bool
+	suspect                bool
 	// over says that the quarantine is over and the value free in the core. It
 	// is written with the locks of the owner's shard and the value's, and read
 	// with either.
@@ -54,7 +55,7 @@ func (s *leases) entry(r Record) *entry {
 	e := &entry{
 		owner: r.Owner, value: r.Value, since: nanos(r.Since), released: nanos(r.Released), until: nanos(r.Until),
 		generation: r.Generation, revision: r.Revision, contested: r.Contested,
-		unacknowledged: r.Unacknowledged, pinned: r.Pinned,
+		unacknowledged: r.Unacknowledged, pinned: r.Pinned, suspect: r.Suspect,
 	}
 	e.over = e.free(s.registry.nanos())
 	return e
@@ -65,7 +66,7 @@ func (s *leases) record(e *entry) Record {
 	return Record{
 		Space: s.name, Value: e.value, Owner: e.owner,
 		Since: timeOf(e.since), Released: timeOf(e.released), Until: timeOf(e.until),
-		Unacknowledged: e.unacknowledged, Pinned: e.pinned, Contested: e.contested,
+		Unacknowledged: e.unacknowledged, Pinned: e.pinned, Suspect: e.suspect, Contested: e.contested,
 		Generation: e.generation, Revision: e.revision,
 	}
 }

@@ -17,6 +17,8 @@ type core interface {
 	// core does not give is ErrOutOfRange for reserve and nothing for release.
 	reserve(value string) error
 	release(value string)
+	// canonical returns a value as it is written here.
+	canonical(value string) (string, error)
 }
 
 // leases is a space: its records and, once it is opened, the core that they
@@ -250,7 +252,7 @@ func (s *leases) forget(ctx context.Context) error {
 	}
 	defer s.leaveAlone()
 	if s.registry.shared {
-		if err := s.reloadAlone(ctx); err != nil {
+		if _, err := s.reloadAlone(ctx); err != nil {
 			return err
 		}
 	}

@@ -149,7 +149,7 @@ func (s *leases) sweep(ctx context.Context) error {
 // sweepAlone is sweep for who has the space, or the sweeper, to himself.
 func (s *leases) sweepAlone(ctx context.Context) error {
 	list := s.queue.takeOver(1)
-	for chunk := range slices.Chunk(list, sweepAt) {
+	for chunk := range slices.Chunk(list, MaxChanges) {
 		if err := s.sweepSome(ctx, chunk); err != nil {
 			return err
 		}

@@ -46,6 +46,11 @@ func (c addressCore) reserve(v string) error {
 	return c.Reserve(a)
 }
 
+func (c addressCore) canonical(v string) (string, error) {
+	a, err := netip.ParseAddr(v)
+	return a.String(), err
+}
+
 func (c addressCore) release(v string) {
 	if a, err := netip.ParseAddr(v); err == nil {
 		c.Release(a)
@@ -139,6 +144,11 @@ func (c subnetCore) reserve(v string) error {
 	return c.Reserve(p)
 }
 
+func (c subnetCore) canonical(v string) (string, error) {
+	p, err := netip.ParsePrefix(v)
+	return p.String(), err
+}
+
 func (c subnetCore) release(v string) {
 	if p, err := netip.ParsePrefix(v); err == nil {
 		c.Release(p)
@@ -219,6 +229,11 @@ func (c idCore) reserve(v string) error {
 	return c.Reserve(n)
 }
 
+func (c idCore) canonical(v string) (string, error) {
+	n, err := parseID(v)
+	return strconv.FormatUint(uint64(n), 10), err
+}
+
 func (c idCore) release(v string) {
 	if n, err := parseID(v); err == nil {
 		c.Release(n)
@@ -285,6 +300,11 @@ func (c macCore) reserve(v string) error {
 		return fmt.Errorf("ipam: mac %q: %w", v, ErrOutOfRange)
 	}
 	return c.Reserve(m)
+}
+
+func (c macCore) canonical(v string) (string, error) {
+	a, err := net.ParseMAC(v)
+	return a.String(), err
 }
 
 func (c macCore) release(v string) {

@@ -29,6 +29,9 @@ type Record struct {
 	// Contested names other owners that were found to use the value, sorted.
 	// It is held back until somebody who has mended that acknowledges it.
 	Contested []string `json:"contested,omitempty"`
+	// Suspect says that a collection did not find the owner. An owner who asks
+	// for the value again clears it, and so keeps the value.
+	Suspect bool `json:"suspect,omitempty"`
 	// Generation is different each time that a value is given, and higher each
 	// time. A record that is put without gets one from the store.
 	Generation uint64 `json:"generation,omitempty"`
@@ -53,13 +56,21 @@ func (r Record) Free(now time.Time) bool { return !r.heldBack() && !now.Before(r
 // Why explains the record in words: who has the value, since when, and why
 // nobody else may have it.
 func (r Record) Why() string {
-	day := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	day := func(t time.Time) string {
+		if t.IsZero() {
+			return "an unknown time"
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
 	if r.Held() {
 		text := fmt.Sprintf("leased to %q since %s", r.Owner, day(r.Since))
 		if r.Pinned {
 			text += ", pinned"
 		}
-		return text + r.contest()
+		if r.Suspect {
+			text += ", owner not found"
+		}
+		return text + r.whoContests()
 	}
 	text := fmt.Sprintf("released by %q at %s", r.Owner, day(r.Released))
 	if r.Until.After(r.Released) {
@@ -71,10 +82,10 @@ func (r Record) Why() string {
 	if r.Pinned {
 		text += ", pinned to its owner"
 	}
-	return text + r.contest()
+	return text + r.whoContests()
 }
 
-func (r Record) contest() string {
+func (r Record) whoContests() string {
 	if len(r.Contested) == 0 {
 		return ""
 	}
@@ -99,6 +110,10 @@ func (c Change) Key() (space, value string) {
 
 // Delete reports whether the change deletes the record.
 func (c Change) Delete() bool { return c.After.Value == "" }
+
+// MaxChanges is how many changes this package commits at once at most, so that
+// a store with a limit (an etcd server takes 128 operations) can be one.
+const MaxChanges = 32
 
 // A Store keeps records. Its methods may be called concurrently, and by
 // several processes if they share the store. An error that wraps neither

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -52,11 +53,14 @@ func (s *leases) overlaps() bool {
 	return ok
 }
 
+// grants reports whether a change takes a value that may have been free.
+func grants(c Change) bool {
+	return !c.Delete() && (c.Before.Revision == 0 || c.After.Held() && !c.Before.Held())
+}
+
 // grantInTurn commits, together with the space's turn if that is needed.
 func (s *leases) grantInTurn(ctx context.Context, changes []Change) error {
-	c := changes[0]
-	grants := !c.Delete() && c.After.Held() && (c.Before.Revision == 0 || !c.Before.Held())
-	if !s.registry.shared || !grants || !s.overlaps() {
+	if !s.registry.shared || !slices.ContainsFunc(changes, grants) || !s.overlaps() {
 		return s.commit(ctx, changes)
 	}
 	s.turn.mu.Lock()
@@ -66,11 +70,11 @@ func (s *leases) grantInTurn(ctx context.Context, changes []Change) error {
 		return errLost
 	}
 	next := Record{Space: turnSpace, Owner: s.name, Value: s.name, Since: s.registry.now()}
-	both := append(changes[:1:1], Change{Before: before, After: next})
-	err := s.commit(ctx, both)
+	all := append(slices.Clone(changes), Change{Before: before, After: next})
+	err := s.commit(ctx, all)
 	if err == nil {
-		changes[0] = both[0]
-		s.turn.take(both[1].After)
+		copy(changes, all)
+		s.turn.take(all[len(changes)].After)
 	} else {
 		s.turn.lose()
 	}

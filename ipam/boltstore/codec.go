@@ -18,6 +18,7 @@ const version = 1
 const (
 	flagUnacknowledged = 1 << iota
 	flagPinned
+	flagSuspect
 	flagSince
 	flagReleased
 	flagUntil
@@ -40,6 +41,7 @@ func encode(r ipam.Record) []byte {
 	times := []time.Time{r.Since, r.Released, r.Until}
 	set(r.Unacknowledged, flagUnacknowledged)
 	set(r.Pinned, flagPinned)
+	set(r.Suspect, flagSuspect)
 	for i, t := range times {
 		set(!t.IsZero(), flagSince<<i)
 	}
@@ -145,6 +147,7 @@ func decodeBody(v []byte) (ipam.Record, error) {
 	}
 	rec.Unacknowledged = flags&flagUnacknowledged != 0
 	rec.Pinned = flags&flagPinned != 0
+	rec.Suspect = flags&flagSuspect != 0
 	rec.Revision, rec.Generation = r.uvarint(), r.uvarint()
 	for i, t := range []*time.Time{&rec.Since, &rec.Released, &rec.Until} {
 		if flags&(flagSince<<i) != 0 {

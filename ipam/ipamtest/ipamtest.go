@@ -104,7 +104,7 @@ func last(t *testing.T, open Open) {
 	s, done := open(t, "last")
 	all := rec("a\"\x01ü", "10.0.0.1/24")
 	all.Released, all.Until = all.Since.Add(time.Hour), all.Since.Add(2*time.Hour)
-	all.Unacknowledged, all.Pinned, all.Contested = true, true, []string{"b", "c/d e"}
+	all.Unacknowledged, all.Pinned, all.Suspect, all.Contested = true, true, true, []string{"b", "c/d e"}
 	want := made(t, s, ipam.Change{After: all}, ipam.Change{After: rec("b", "2")})
 	changed := want[1]
 	changed.Owner = "c"

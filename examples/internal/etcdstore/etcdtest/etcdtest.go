@@ -1,0 +1,112 @@
+// Package etcdtest starts a real etcd server for a test.
+package etcdtest
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/tierloom/tierloom/ovs/ovstest"
+)
+
+// Require skips the test if there is no etcd server, and fails it instead if
+// TIERLOOM_REQUIRE lists "etcd".
+func Require(t testing.TB) {
+	t.Helper()
+	_, err := exec.LookPath("etcd")
+	switch {
+	case err == nil:
+	case slices.Contains(strings.Split(os.Getenv(ovstest.RequireEnv), ","), "etcd"):
+		t.Fatalf("etcdtest: %s lists %q: %v", ovstest.RequireEnv, "etcd", err)
+	default:
+		t.Skipf("needs etcd: %v", err)
+	}
+}
+
+// A Server is an etcd server with a data directory.
+type Server struct {
+	Endpoint string
+	dir      string
+	peer     string
+	cmd      *exec.Cmd
+	out      *bytes.Buffer
+}
+
+// Start starts a server on loopback, with the data in dir, and stops it when
+// the test ends.
+func Start(t testing.TB, dir string) *Server {
+	t.Helper()
+	Require(t)
+	s := &Server{Endpoint: freeURL(t), peer: freeURL(t), dir: dir}
+	t.Cleanup(s.Stop)
+	s.run(t)
+	return s
+}
+
+func freeURL(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+func (s *Server) run(t testing.TB) {
+	t.Helper()
+	s.out = &bytes.Buffer{}
+	s.cmd = exec.Command("etcd", "--name", "test", "--data-dir", s.dir, "--log-level", "error", "--logger", "zap",
+		"--listen-client-urls", s.Endpoint, "--advertise-client-urls", s.Endpoint,
+		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer, "--initial-cluster", "test="+s.peer)
+	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, s.cmd.Start())
+	c := s.Client(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := c.Get(ctx, "ready"); err != nil {
+		s.Stop()
+		t.Fatalf("etcdtest: %v\n%s", err, s.out)
+	}
+}
+
+// Stop kills the server, if it runs.
+func (s *Server) Stop() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// Restart starts the server again after Stop, with the data that is in its
+// directory then.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.run(t)
+}
+
+// Client returns a client that is closed when the test ends.
+func (s *Server) Client(t testing.TB) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(Config(s.Endpoint))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Config is that of a client for an endpoint, which logs nothing.
+func Config(endpoint string) clientv3.Config {
+	return clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 5 * time.Second, Logger: zap.NewNop()}
+}
+

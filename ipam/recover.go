@@ -1,0 +1,289 @@
+package ipam
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// A Claim is what something alive says about a value: a port of the dataplane,
+// a pod.
+type Claim struct {
+	Owner, Value string
+	// Generation is that of the lease, 0 if it is not known.
+	Generation uint64
+	// Source is what says so, for reports.
+	Source string
+}
+
+// A Recovery is what [Registry.Recover] found and did.
+type Recovery struct {
+	// RolledBack says that something alive is newer than the store: an old copy
+	// of it was put back.
+	RolledBack bool
+	// Adopted are the leases that the store had not, or as they were before.
+	Adopted []Record
+	// Conflicts are claims that the leases contradict.
+	Conflicts []Conflict
+	// Strays are claims of values that the space does not give.
+	Strays []Claim
+}
+
+// A Conflict is a claim and the record that stands against it. The value is
+// held back until [Registry.Acknowledge].
+type Conflict struct {
+	Claim  Claim
+	Record Record
+}
+
+// String names both sides.
+func (c Conflict) String() string {
+	return fmt.Sprintf("%s is used by %q (%s), but is %s", c.Claim.Value, c.Claim.Owner, c.Claim.Source, c.Record.Why())
+}
+
+// Recover makes the leases of a space, which is open, the union of what the
+// store has and of what is alive. A claim that nothing contradicts becomes a
+// lease, with its generation; of two the newer generation counts. A value with
+// two owners stays with one and is contested by the other; one whose owner has
+// released it, or has another, is held back: neither is given to anybody until
+// [Registry.Acknowledge]. Recover may be repeated, and must be after an error.
+func (r *Registry) Recover(ctx context.Context, space string, claims []Claim) (Recovery, error) {
+	out, err := r.space(space).recover(ctx, claims)
+	if err != nil {
+		return Recovery{}, fmt.Errorf("ipam: recover %q: %w", space, err)
+	}
+	return out, nil
+}
+
+func (s *leases) recover(ctx context.Context, claims []Claim) (Recovery, error) {
+	if err := s.enterAlone(ctx); err != nil {
+		return Recovery{}, err
+	}
+	defer s.leaveAlone()
+	s.coreMu.Lock()
+	core := s.core
+	s.coreMu.Unlock()
+	if core == nil {
+		return Recovery{}, fmt.Errorf("%w: the space is not open", ErrInvalid)
+	}
+	for lost := 1; ; lost++ {
+		seen := s.registry.generation.Load()
+		has := seen
+		if s.registry.shared {
+			var err error
+			if has, err = s.reloadAlone(ctx); err != nil {
+				return Recovery{}, err
+			}
+		}
+		p := newPlan(s, core, claims, has)
+		p.out.RolledBack = p.out.RolledBack || has < seen
+		err := p.commit(ctx)
+		if err == nil && has < seen { // what the store gives from now on counts
+			s.registry.generation.Store(has)
+		}
+		if !errors.Is(err, errLost) || lost == maxLost {
+			return p.out, err
+		}
+	}
+}
+
+// A plan is what a recovery is about to do.
+type plan struct {
+	space   *leases
+	core    core
+	records map[string]*Record // what will be, by value
+	owned   map[string]string  // the value that an owner will own
+	touched map[string]bool    // values whose record is another by now
+	taken   map[string]bool    // values taken in the core for records to come
+	out     Recovery
+}
+
+func newPlan(s *leases, c core, claims []Claim, generation uint64) *plan {
+	p := &plan{
+		space: s, core: c, records: map[string]*Record{}, owned: map[string]string{},
+		touched: map[string]bool{}, taken: map[string]bool{},
+	}
+	s.each(func(e *entry) {
+		r := s.record(e)
+		p.records[r.Value] = &r
+		if r.Owned() {
+			p.owned[r.Owner] = r.Value
+		}
+	})
+	claims = slices.Clone(claims)
+	slices.SortFunc(claims, func(a, b Claim) int {
+		return cmp.Or(cmp.Compare(b.Generation, a.Generation), cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Value, b.Value))
+	})
+	for i, c := range claims {
+		if value, err := p.core.canonical(c.Value); err == nil {
+			claims[i].Value = value
+		}
+	}
+	for _, c := range claims {
+		p.out.RolledBack = p.out.RolledBack || c.Generation > generation
+		p.hear(c)
+	}
+	return p
+}
+
+// hear decides about one claim; newer ones were heard before.
+func (p *plan) hear(c Claim) {
+	have := p.records[c.Value]
+	if have != nil && have.Free(p.space.registry.now()) {
+		have.Owner = "" // nobody's, and to be replaced
+	}
+	switch {
+	case !validName(c.Owner):
+		p.out.Strays = append(p.out.Strays, c)
+	case have == nil || have.Owner == "":
+		p.hearOfFree(c)
+	case have.Owner == c.Owner && have.Held():
+		if c.Generation > have.Generation {
+			p.adopt(c)
+		}
+	case c.Generation > have.Generation && p.mayOwn(c):
+		p.adopt(c)
+	case have.Owner == c.Owner:
+		p.hold(have, func() { have.Unacknowledged = true })
+		p.conflict(c)
+	default:
+		p.hold(have, func() { have.contest(c.Owner) })
+		p.conflict(c)
+	}
+}
+
+// hearOfFree decides about a claim of a value that nobody has.
+func (p *plan) hearOfFree(c Claim) {
+	if !p.taken[c.Value] {
+		switch err := p.core.reserve(c.Value); {
+		case errors.Is(err, ErrInUse): // a subnet that overlaps one in use
+			p.out.Conflicts = append(p.out.Conflicts, Conflict{Claim: c, Record: Record{Space: p.space.name, Value: c.Value}})
+			return
+		case err != nil:
+			p.out.Strays = append(p.out.Strays, c)
+			return
+		}
+		p.taken[c.Value] = true
+	}
+	if p.mayOwn(c) {
+		p.adopt(c)
+		return
+	}
+	now := p.space.registry.now()
+	r := p.put(Record{Owner: c.Owner, Value: c.Value, Since: now, Released: now, Unacknowledged: true, Generation: c.Generation})
+	p.out.Conflicts = append(p.out.Conflicts, Conflict{Claim: c, Record: *r})
+}
+
+// mayOwn reports whether the owner of a claim owns nothing else, or something
+// of an earlier generation.
+func (p *plan) mayOwn(c Claim) bool {
+	value, owns := p.owned[c.Owner]
+	return !owns || value == c.Value || c.Generation > p.records[value].Generation
+}
+
+// adopt makes a claim a lease.
+func (p *plan) adopt(c Claim) {
+	now := p.space.registry.now()
+	if value, owns := p.owned[c.Owner]; owns && value != c.Value { // it had that before
+		old := p.records[value]
+		p.hold(old, func() { old.Released, old.Unacknowledged, old.Pinned = now, true, false })
+	}
+	next := Record{Owner: c.Owner, Value: c.Value, Since: now, Generation: c.Generation}
+	if have := p.records[c.Value]; have != nil && have.Owner == c.Owner {
+		next.Since, next.Pinned, next.Contested = have.Since, have.Pinned, have.Contested
+	} else if have != nil && have.Owner != "" {
+		next.Contested = have.Contested
+		if p.owned[have.Owner] == c.Value { // if it lives, its claim is heard later and contests
+			delete(p.owned, have.Owner)
+		}
+	}
+	r := p.put(next)
+	p.owned[c.Owner] = c.Value
+	p.out.Adopted = append(p.out.Adopted, *r)
+}
+
+// put makes a record anew.
+func (p *plan) put(r Record) *Record {
+	r.Space = p.space.name
+	p.records[r.Value], p.touched[r.Value] = &r, true
+	return &r
+}
+
+// hold changes a record so that it is held back.
+func (p *plan) hold(r *Record, change func()) {
+	change()
+	p.touched[r.Value] = true
+}
+
+func (p *plan) conflict(c Claim) {
+	p.out.Conflicts = append(p.out.Conflicts, Conflict{Claim: c, Record: *p.records[c.Value]})
+}
+
+// contest adds another owner to those who use the value.
+func (r *Record) contest(owner string) {
+	if i, found := slices.BinarySearch(r.Contested, owner); !found {
+		r.Contested = slices.Insert(slices.Clone(r.Contested), i, owner)
+	}
+}
+
+// commit puts what has changed: first what is given up, so that its owner may
+// have another value.
+func (p *plan) commit(ctx context.Context) error {
+	defer func() {
+		for value := range p.taken { // what was not made
+			p.core.release(value)
+		}
+	}()
+	var changes []Change
+	for _, value := range slices.Sorted(maps.Keys(p.touched)) {
+		before, after := p.space.of(value), *p.records[value]
+		after.Revision = 0
+		c := Change{After: after}
+		if before != nil {
+			c.Before = p.space.record(before)
+		}
+		if !sameRecord(c.Before, after) {
+			changes = append(changes, c)
+		}
+	}
+	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(order(a), order(b)) })
+	for chunk := range slices.Chunk(changes, MaxChanges-1) {
+		if err := p.space.grantInTurn(ctx, chunk); err != nil {
+			if errors.Is(err, errDoubt) {
+				p.keep(chunk)
+			}
+			return err
+		}
+		for _, c := range chunk {
+			p.space.relearn(c.After.Value, &c.After, p.taken[c.After.Value])
+			delete(p.taken, c.After.Value)
+		}
+	}
+	return nil
+}
+
+// keep leaves taken in the core what may have been made.
+func (p *plan) keep(changes []Change) {
+	for _, c := range changes {
+		delete(p.taken, c.After.Value)
+	}
+}
+
+// order is 0 for a change that takes a value from an owner, and 1 for others.
+func order(c Change) int {
+	if c.Before.Revision != 0 && c.Before.Owned() && !(c.After.Owned() && c.After.Owner == c.Before.Owner) {
+		return 0
+	}
+	return 1
+}
+
+// sameRecord reports whether two records differ in revision alone.
+func sameRecord(a, b Record) bool {
+	return a.Owner == b.Owner && a.Value == b.Value && a.Space == b.Space && a.Generation == b.Generation &&
+		a.Since.Equal(b.Since) && a.Released.Equal(b.Released) && a.Until.Equal(b.Until) &&
+		a.Unacknowledged == b.Unacknowledged && a.Pinned == b.Pinned && a.Suspect == b.Suspect &&
+		slices.Equal(a.Contested, b.Contested)
+}
