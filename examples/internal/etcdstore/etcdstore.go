@@ -269,4 +269,3 @@ func (s *Store) try(ctx context.Context, changes []ipam.Change) (done bool, err 
 	}
 	return false, t.conflict(resp)
 }
-

@@ -22,11 +22,11 @@ type frailStore struct {
 	before, after error
 }
 
-func (s *frailStore) Load(ctx context.Context) ([]ipam.Record, error) {
+func (s *frailStore) Load(ctx context.Context, space string, each func(ipam.Record) error) (uint64, error) {
 	if s.before != nil {
-		return nil, s.before
+		return 0, s.before
 	}
-	return s.MemoryStore.Load(ctx)
+	return s.MemoryStore.Load(ctx, space, each)
 }
 
 func (s *frailStore) Commit(ctx context.Context, changes []ipam.Change) error {

@@ -109,4 +109,3 @@ func (s *Server) Client(t testing.TB) *clientv3.Client {
 func Config(endpoint string) clientv3.Config {
 	return clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 5 * time.Second, Logger: zap.NewNop()}
 }
-
