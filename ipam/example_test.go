@@ -39,3 +39,65 @@ func ExampleBlock() {
 	// 10.4.3.0/24 <nil>
 	// invalid Prefix ipam: /24 from 10.4.0.0/22: exhausted (3 subnets in use)
 }
+
+func ExamplePool() {
+	pool, err := ipam.NewPool(ipam.AddressConfig{
+		Prefixes: []netip.Prefix{netip.MustParsePrefix("10.4.0.0/29")},
+		Exclude:  []netip.Addr{netip.MustParseAddr("10.4.0.1")}, // the gateway
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 2 {
+		fmt.Println(pool.Allocate())
+	}
+	fmt.Println(pool.Reserve(netip.MustParseAddr("10.4.0.3")))
+	err = pool.Reconfigure(ipam.AddressConfig{Ranges: []ipam.Range{{
+		First: netip.MustParseAddr("10.4.0.3"), Last: netip.MustParseAddr("10.4.0.20"),
+	}}})
+	used, total := pool.Usage()
+	fmt.Println(err, used, total, pool.Leaving())
+	// Output:
+	// 10.4.0.2 <nil>
+	// 10.4.0.3 <nil>
+	// ipam: address 10.4.0.3: in use
+	// <nil> 1 18 [10.4.0.2]
+}
+
+func ExampleAllocatePair() {
+	v4, _ := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.4.0.0/24")}})
+	v6, _ := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("fd00:4::/64")}})
+	fmt.Println(ipam.AllocatePair(v4, v6))
+	// Output: 10.4.0.1 fd00:4::1 <nil>
+}
+
+func ExampleIDPool() {
+	vlans, _ := ipam.NewIDPool(ipam.IDConfig{Min: 1, Max: 4094, Reserved: []uint32{1, 4094}})
+	a, _ := vlans.Allocate()
+	vlans.Release(a)
+	b, _ := vlans.Allocate() // the last one rests
+	fmt.Println(a, b, vlans.Reserve(4094))
+	// Output: 2 3 ipam: id 4094 from 1 to 4094: out of range
+}
+
+func ExampleMACPool() {
+	macs, _ := ipam.NewMACPool(ipam.MACConfig{Prefix: []byte{0x02, 0x74, 0x6c}})
+	fmt.Println(macs.Allocate())
+	// Output: 02:74:6c:00:01:00 <nil>
+}
+
+func ExampleBlockSet() {
+	block := func(prefix string) *ipam.Block {
+		b, _ := ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix(prefix)}})
+		return b
+	}
+	blocks, _ := ipam.NewBlockSet(ipam.InOrder,
+		ipam.SetBlock{Name: "shared", Block: block("10.4.0.0/16")},
+		ipam.SetBlock{Name: "billing", Block: block("10.8.0.0/16"), Owners: []string{"ns:3f1c"}})
+	fmt.Println(blocks.Carve(24, "cluster:lab", "ns:3f1c"))
+	fmt.Println(blocks.Carve(24, "cluster:lab", "ns:77a0"))
+	// Output:
+	// billing 10.8.0.0/24 <nil>
+	// shared 10.4.0.0/24 <nil>
+}
