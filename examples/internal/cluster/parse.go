@@ -67,6 +67,17 @@ func newObject(t metav1.TypeMeta) (obj metav1.Object, namespaced bool, err error
 	return nil, false, fmt.Errorf("kind: %s of apiVersion %s is not one that is read here", t.Kind, t.APIVersion)
 }
 
+// Parse returns the good objects of a manifest, in order, and the faults of
+// the other documents.
+func Parse(name string, raw []byte) ([]metav1.Object, []Fault) {
+	docs, faults := parseFile(name, raw)
+	objs := make([]metav1.Object, len(docs))
+	for i, d := range docs {
+		objs[i] = d.obj
+	}
+	return objs, faults
+}
+
 // parseFile returns the good documents of a manifest and the faults of the others.
 func parseFile(name string, raw []byte) ([]document, []Fault) {
 	var docs []document

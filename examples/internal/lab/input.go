@@ -6,42 +6,81 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 
 	"github.com/tierloom/tierloom/examples/internal/api"
+	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/examples/internal/model"
 	"github.com/tierloom/tierloom/examples/internal/proc"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
-// readPods returns the pods that the manifests ask for.
-func (l *Lab) readPods() ([]*corev1.Pod, error) {
+// readPods returns the pods that the manifests ask for. Every document at
+// fault is named, and every pod that the fabric has no place for.
+func readPods(manifests fs.FS) ([]*corev1.Pod, error) {
+	names, err := fs.Glob(manifests, "*.yaml")
+	if err != nil {
+		return nil, err
+	}
 	var pods []*corev1.Pod
-	err := fs.WalkDir(l.cfg.Manifests, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		raw, err := fs.ReadFile(l.cfg.Manifests, name)
+	var errs []error
+	at := map[string]string{} // pod to file
+	for _, name := range names {
+		raw, err := fs.ReadFile(manifests, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for doc := range strings.SplitSeq(string(raw), "\n---\n") {
-			var p corev1.Pod
-			if err := yaml.Unmarshal([]byte(doc), &p); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			if p.Kind == "Pod" {
-				pods = append(pods, &p)
-			}
+		objs, faults := cluster.Parse(name, raw)
+		for _, f := range faults {
+			errs = append(errs, f)
 		}
-		return nil
-	})
-	return pods, err
+		for _, o := range objs {
+			p, ok := o.(*corev1.Pod)
+			if !ok {
+				continue
+			}
+			id := p.Namespace + "/" + p.Name
+			if err := checkPod(p); err != nil {
+				errs = append(errs, fmt.Errorf("%s: pod %s: %w", name, id, err))
+			}
+			if first, twice := at[id]; twice {
+				errs = append(errs, fmt.Errorf("%s: pod %s: already defined in %s", name, id, first))
+			}
+			at[id] = name
+			pods = append(pods, p)
+		}
+	}
+	return pods, errors.Join(errs...)
+}
+
+// checkPod wants what the lab can run.
+func checkPod(p *corev1.Pod) error {
+	switch known := func(n machine) bool { return n.name == p.Spec.NodeName }; {
+	case !slices.ContainsFunc(nodes, known):
+		return fmt.Errorf("spec.nodeName: no node %q", p.Spec.NodeName)
+	case p.UID != "":
+		return errors.New("metadata.uid: the lab gives it")
+	case p.Spec.HostNetwork:
+		return errors.New("spec.hostNetwork: the lab runs none")
+	}
+	return nil
+}
+
+// checkBinaries names every program that the lab needs and does not find.
+func checkBinaries(dir string) error {
+	var errs []error
+	for _, name := range []string{"manager", "ncp", "host-agent", "edge-agent", "node-agent", "cni", "tierloomctl", "lab"} {
+		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
+			errs = append(errs, fmt.Errorf("binary %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // copyManifests adds files to the folder that NCP watches.

@@ -139,8 +139,8 @@ const pidFile = "lab.pid"
 
 // up builds everything until the pods run.
 func (l *Lab) up(ctx context.Context) error {
-	pods, err := l.readPods()
-	if err != nil {
+	pods, err := readPods(l.cfg.Manifests)
+	if err := errors.Join(err, checkBinaries(l.cfg.Bin)); err != nil {
 		return err
 	}
 	for _, s := range []struct {
