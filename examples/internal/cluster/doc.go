@@ -9,5 +9,6 @@
 // read as they would watch the API server.
 //
 // A manifest at fault is reported with its file, line and field, and its last
-// good version stays in force; every other document is applied.
+// good version stays in force, over a restart too; every other document is
+// applied.
 package cluster

@@ -39,6 +39,8 @@ commands:
   realized                          list what hosts have realized
   topology [-format svg|mermaid]    draw the logical topology with its placement
 
+It ends with 0, with 1 for what failed, with 2 for a command line that makes no sense.
+
 flags:
 `
 
