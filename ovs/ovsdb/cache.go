@@ -15,87 +15,178 @@ type Cache struct {
 	client *Client
 	id     string
 
-	mu      sync.RWMutex // protects what follows
-	tables  map[string]*table
-	changed chan struct{} // closed and replaced at every update
-	closed  bool
+	mu       sync.Mutex // protects what follows
+	tables   map[string]*table
+	frozen   *View         // of the tables as they are; nil until one is asked for
+	changed  chan struct{} // closed and replaced at every update
+	watchers map[*Watcher]bool
+	closed   bool
 }
 
 type table struct {
 	columns map[string]ColumnSchema // those monitored
-	rows    map[UUID]Row
+	rows    cow[UUID, Row]
+	indexes []*index
 	version uint64
 }
 
 func newCache(c *Client, id string) *Cache {
-	return &Cache{client: c, id: id, tables: map[string]*table{}, changed: make(chan struct{})}
+	return &Cache{client: c, id: id, tables: map[string]*table{}, changed: make(chan struct{}), watchers: map[*Watcher]bool{}}
+}
+
+// set puts a row in, or takes it out if row is nil, and returns the one before.
+func (t *table) set(id UUID, row Row) (old Row) {
+	old, had := t.rows.get(id)
+	for _, x := range t.indexes {
+		if had {
+			x.remove(id, old)
+		}
+		if row != nil {
+			x.add(id, row)
+		}
+	}
+	if row == nil {
+		t.rows.delete(id)
+	} else {
+		t.rows.set(id, row)
+	}
+	return old
+}
+
+func (t *table) freeze() *table {
+	f := &table{columns: t.columns, rows: t.rows.freeze(), version: t.version, indexes: make([]*index, len(t.indexes))}
+	for i, x := range t.indexes {
+		f.indexes[i] = &index{x.Index, x.rows.freeze()}
+	}
+	return f
 }
 
 func (k *Cache) wakeLocked() {
 	close(k.changed)
 	k.changed = make(chan struct{})
+	k.frozen = nil
 }
 
-// View is what Rows, Row and Version read from, at one moment.
-type View struct{ k *Cache }
+// A View is all tables at one moment. It stays as it is, whatever happens to
+// the Cache, and may be used by several goroutines.
+type View struct{ tables map[string]*table }
 
-// View calls fn with the tables held still: what fn reads belongs together.
-// It fails, without calling fn, when the Cache no longer follows the server.
-// fn must not call the Cache or the Client.
-func (k *Cache) View(fn func(View) error) error {
+// Snapshot returns the tables as they are now: what is read from the View
+// belongs together. It fails when the Cache no longer follows the server.
+func (k *Cache) Snapshot() (View, error) {
+	v, _, err := k.snapshot()
+	return v, err
+}
+
+// snapshot also returns what is closed when there is a later one.
+func (k *Cache) snapshot() (View, <-chan struct{}, error) {
 	if err := k.client.Err(); err != nil {
+		return View{}, nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return View{}, nil, fmt.Errorf("ovsdb: %w: the cache is closed", ErrDisconnected)
+	}
+	if k.frozen == nil {
+		k.frozen = &View{make(map[string]*table, len(k.tables))}
+		for name, t := range k.tables {
+			k.frozen.tables[name] = t.freeze()
+		}
+	}
+	return *k.frozen, k.changed, nil
+}
+
+// View calls fn with a Snapshot.
+func (k *Cache) View(fn func(View) error) error {
+	v, err := k.Snapshot()
+	if err != nil {
 		return err
 	}
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	if k.closed {
-		return fmt.Errorf("ovsdb: %w: the cache is closed", ErrDisconnected)
-	}
-	return fn(View{k})
+	return fn(v)
 }
 
 // Rows returns a table's rows in the order of their UUIDs, which each has as
 // "_uuid". A table that is not monitored has none.
 func (v View) Rows(table string) []Row {
-	t := v.k.tables[table]
+	t := v.tables[table]
 	if t == nil {
 		return nil
 	}
-	ids := make([]UUID, 0, len(t.rows))
-	for id := range t.rows {
+	ids := make([]UUID, 0, t.rows.len)
+	for id := range t.rows.all() {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
 	rows := make([]Row, len(ids))
 	for i, id := range ids {
-		rows[i] = t.rows[id]
+		rows[i], _ = t.rows.get(id)
 	}
 	return rows
 }
 
 // Row returns a row by its UUID.
 func (v View) Row(table string, id UUID) (Row, bool) {
-	t := v.k.tables[table]
+	t := v.tables[table]
 	if t == nil {
 		return nil, false
 	}
-	row, ok := t.rows[id]
-	return row, ok
+	return t.rows.get(id)
 }
 
-// Find returns a row whose column has the value.
+// Lookup returns the rows that an index has for an atom, in the order in which
+// they came to have it. An index that was not declared to Monitor is an error.
+func (v View) Lookup(x Index, atom any) ([]Row, error) {
+	ids, t, err := v.lookup(x, atom)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	rows := make([]Row, len(ids))
+	for i, id := range ids {
+		rows[i], _ = t.rows.get(id)
+	}
+	return rows, nil
+}
+
+// First is the first row of Lookup, and whether there is one.
+func (v View) First(x Index, atom any) (Row, bool, error) {
+	ids, t, err := v.lookup(x, atom)
+	if err != nil || len(ids) == 0 {
+		return nil, false, err
+	}
+	row, ok := t.rows.get(ids[0])
+	return row, ok, nil
+}
+
+func (v View) lookup(x Index, atom any) ([]UUID, *table, error) {
+	t := v.tables[x.Table]
+	if t == nil {
+		return nil, nil, fmt.Errorf("ovsdb: table %q: %w: it is not monitored", x.Table, ErrNotFound)
+	}
+	for _, have := range t.indexes {
+		if have.Index == x {
+			ids, _ := have.rows.get(atom)
+			return ids, t, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("ovsdb: index %s: %w: it was not declared", x, ErrNotFound)
+}
+
+// Find returns a row whose column has the value: by an index on the column if
+// there is one, or by looking at every row.
 func (v View) Find(table, column string, value any) (Row, bool) {
-	t := v.k.tables[table]
+	t := v.tables[table]
 	if t == nil {
 		return nil, false
 	}
-	text, isText := value.(string)
-	for _, row := range t.rows {
-		if has, ok := row[column].(string); ok && isText { // names, mostly
-			if has == text {
-				return row, true
-			}
-		} else if Equal(row[column], value) {
+	switch value.(type) {
+	case string, int64, bool, float64, UUID:
+		if row, ok, err := v.First(Index{Table: table, Column: column}, value); err == nil {
+			return row, ok
+		}
+	}
+	for _, row := range t.rows.all() {
+		if Equal(row[column], value) {
 			return row, true
 		}
 	}
@@ -104,7 +195,7 @@ func (v View) Find(table, column string, value any) (Row, bool) {
 
 // Version returns a number that grows with each update of the table.
 func (v View) Version(table string) uint64 {
-	t := v.k.tables[table]
+	t := v.tables[table]
 	if t == nil {
 		return 0
 	}
@@ -112,27 +203,24 @@ func (v View) Version(table string) uint64 {
 }
 
 // Rows returns a table's rows in the order of their UUIDs.
-func (k *Cache) Rows(table string) (rows []Row, err error) {
-	err = k.View(func(v View) error {
-		rows = v.Rows(table)
-		return nil
-	})
-	return rows, err
+func (k *Cache) Rows(table string) ([]Row, error) {
+	v, err := k.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return v.Rows(table), nil
 }
 
 // WaitFor returns once cond, called with each state of the tables, the first
 // one included, reports true or an error. States that follow each other fast
-// may be skipped. cond must not call the Cache or the Client.
+// may be skipped.
 func (k *Cache) WaitFor(ctx context.Context, cond func(View) (bool, error)) error {
 	for {
-		var changed chan struct{}
-		var ok bool
-		err := k.View(func(v View) (err error) {
-			changed = k.changed
-			ok, err = cond(v)
+		v, changed, err := k.snapshot()
+		if err != nil {
 			return err
-		})
-		if ok || err != nil {
+		}
+		if ok, err := cond(v); ok || err != nil {
 			return err
 		}
 		select {

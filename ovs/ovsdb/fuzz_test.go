@@ -51,7 +51,7 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := &Client{out: make(chan any, len(data)), calls: map[uint64]*call{1: {method: "transact", reply: make(chan reply, 1)}}}
 		cache := newCache(c, "m1")
-		cache.tables["T"] = &table{columns: schema.Tables["T"].Columns, rows: map[UUID]Row{}}
+		cache.tables["T"] = &table{columns: schema.Tables["T"].Columns}
 		c.monitors = monitorsOf(cache)
 		fr := &framer{r: bufio.NewReader(bytes.NewReader(data)), max: 1 << 16}
 		for {

@@ -13,6 +13,8 @@ type TableMonitor struct {
 	Table   string
 	Columns []string    // nil is all
 	Where   []Condition // nil is every row; needs a server with monitor_cond
+	// Indexes are on columns of this table; their Table may be left empty.
+	Indexes []Index
 }
 
 // Monitor follows tables of a database and returns once the Cache holds what
@@ -37,7 +39,7 @@ func (c *Client) Monitor(ctx context.Context, db string, tables ...TableMonitor)
 			return nil, fmt.Errorf("ovsdb: monitor %s: table %q: %w", db, t.Table, ErrNotFound)
 		}
 		if cache.tables[t.Table] == nil {
-			cache.tables[t.Table] = &table{rows: map[UUID]Row{}, columns: map[string]ColumnSchema{}}
+			cache.tables[t.Table] = &table{columns: map[string]ColumnSchema{}}
 		}
 		request := map[string]any{}
 		names := t.Columns
@@ -52,6 +54,13 @@ func (c *Client) Monitor(ctx context.Context, db string, tables ...TableMonitor)
 				return nil, fmt.Errorf("ovsdb: monitor %s: column %q of table %q: %w", db, name, t.Table, ErrNotFound)
 			}
 			cache.tables[t.Table].columns[name] = column
+		}
+		for _, x := range t.Indexes {
+			x.Table = t.Table
+			if err := x.validate(cache.tables[t.Table].columns); err != nil {
+				return nil, fmt.Errorf("ovsdb: monitor %s: %w", db, err)
+			}
+			cache.tables[t.Table].indexes = append(cache.tables[t.Table].indexes, &index{Index: x})
 		}
 		if t.Where != nil {
 			request["where"], conditional = t.Where, true
@@ -149,6 +158,7 @@ func (k *Cache) apply(data json.RawMessage) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	var changes []Change
 	for name, rows := range updates {
 		t := k.tables[name]
 		if t == nil {
@@ -156,20 +166,27 @@ func (k *Cache) apply(data json.RawMessage) error {
 		}
 		for idText, u := range rows {
 			id, err := ParseUUID(idText)
+			var row Row
 			if err == nil {
-				err = t.apply(id, u)
+				row, err = t.updated(id, u)
 			}
 			if err != nil {
 				return fmt.Errorf("update of table %q, row %s: %w", name, idText, err)
+			}
+			old := t.set(id, row)
+			if len(k.watchers) > 0 && (old != nil || row != nil) {
+				changes = append(changes, Change{name, id, old, row})
 			}
 		}
 		t.version++
 	}
 	k.wakeLocked()
+	k.tellLocked(changes)
 	return nil
 }
 
-func (t *table) apply(id UUID, u rowUpdate) error {
+// updated returns a row as an update leaves it, nil if it is gone.
+func (t *table) updated(id UUID, u rowUpdate) (Row, error) {
 	full := u.New
 	for _, alt := range []json.RawMessage{u.Initial, u.Insert} {
 		if !isNull(alt) {
@@ -178,47 +195,51 @@ func (t *table) apply(id UUID, u rowUpdate) error {
 	}
 	switch {
 	case !isNull(full):
-		row, err := DecodeRow(full)
-		if err != nil {
-			return err
-		}
-		out := Row{"_uuid": id}
-		for name, v := range row {
-			c, ok := t.columns[name]
-			if !ok {
-				return malformed("column %q is not monitored", name)
-			}
-			out[name] = c.Type.normal(v)
-		}
-		for name, c := range t.columns { // update2 leaves out what has its default
-			if _, ok := out[name]; !ok {
-				out[name] = c.Type.zero()
-			}
-		}
-		t.rows[id] = out
+		return t.inserted(id, full)
 	case !isNull(u.Modify):
-		diff, err := DecodeRow(u.Modify)
-		if err != nil {
-			return err
-		}
-		old, ok := t.rows[id]
-		if !ok {
-			return malformed("modifies a row that is not there")
-		}
-		out := make(Row, len(old))
-		for name, v := range old {
-			out[name] = v
-		}
-		for name, d := range diff {
-			c, ok := t.columns[name]
-			if !ok {
-				return malformed("column %q is not monitored", name)
-			}
-			out[name] = c.Type.patch(old[name], d)
-		}
-		t.rows[id] = out
-	default: // "delete", or "old" alone
-		delete(t.rows, id)
+		return t.modified(id, u.Modify)
 	}
-	return nil
+	return nil, nil // "delete", or "old" alone
+}
+
+func (t *table) inserted(id UUID, data json.RawMessage) (Row, error) {
+	row, err := DecodeRow(data)
+	if err != nil {
+		return nil, err
+	}
+	out := make(Row, len(t.columns)+1)
+	out["_uuid"] = id
+	for name, v := range row {
+		c, ok := t.columns[name]
+		if !ok {
+			return nil, malformed("column %q is not monitored", name)
+		}
+		out[name] = c.Type.normal(v)
+	}
+	for name, c := range t.columns { // update2 leaves out what has its default
+		if _, ok := out[name]; !ok {
+			out[name] = c.Type.zero()
+		}
+	}
+	return out, nil
+}
+
+func (t *table) modified(id UUID, data json.RawMessage) (Row, error) {
+	diff, err := DecodeRow(data)
+	if err != nil {
+		return nil, err
+	}
+	old, ok := t.rows.get(id)
+	if !ok {
+		return nil, malformed("modifies a row that is not there")
+	}
+	out := maps.Clone(old)
+	for name, d := range diff {
+		c, ok := t.columns[name]
+		if !ok {
+			return nil, malformed("column %q is not monitored", name)
+		}
+		out[name] = c.Type.patch(old[name], d)
+	}
+	return out, nil
 }

@@ -55,12 +55,13 @@ type bridgeRow struct {
 
 // NewVSwitch starts following the Open_vSwitch database. The context bounds the start.
 func NewVSwitch(ctx context.Context, c *Client) (*VSwitch, error) {
+	byName := []Index{{Column: "name"}}
 	cache, err := c.Monitor(ctx, VSwitchDB,
 		TableMonitor{Table: "Open_vSwitch", Columns: []string{"bridges", "next_cfg", "cur_cfg"}},
-		TableMonitor{Table: "Bridge", Columns: []string{"name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids", "other_config"}},
-		TableMonitor{Table: "Port", Columns: []string{"name", "interfaces", "tag", "external_ids"}},
+		TableMonitor{Table: "Bridge", Columns: []string{"name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids", "other_config"}, Indexes: byName},
+		TableMonitor{Table: "Port", Columns: []string{"name", "interfaces", "tag", "external_ids"}, Indexes: byName},
 		TableMonitor{Table: "Interface", Columns: []string{"name", "type", "options", "external_ids", "ofport", "ofport_request",
-			"mac_in_use", "mtu", "mtu_request", "admin_state", "link_state", "error"}},
+			"mac_in_use", "mtu", "mtu_request", "admin_state", "link_state", "error"}, Indexes: byName},
 	)
 	if err != nil {
 		return nil, err
