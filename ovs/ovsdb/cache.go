@@ -25,7 +25,7 @@ type Cache struct {
 
 type table struct {
 	columns map[string]ColumnSchema // those monitored
-	rows    cow[UUID, Row]
+	rows    cow[Row]
 	indexes []*index
 	version uint64
 }
@@ -36,19 +36,19 @@ func newCache(c *Client, id string) *Cache {
 
 // set puts a row in, or takes it out if row is nil, and returns the one before.
 func (t *table) set(id UUID, row Row) (old Row) {
-	old, had := t.rows.get(id)
+	old, had := t.rows.get(string(id))
 	for _, x := range t.indexes {
 		if had {
-			x.remove(id, old)
+			x.remove(old)
 		}
 		if row != nil {
-			x.add(id, row)
+			x.add(row)
 		}
 	}
 	if row == nil {
-		t.rows.delete(id)
+		t.rows.delete(string(id))
 	} else {
-		t.rows.set(id, row)
+		t.rows.set(string(id), row)
 	}
 	return old
 }
@@ -115,12 +115,12 @@ func (v View) Rows(table string) []Row {
 	}
 	ids := make([]UUID, 0, t.rows.len)
 	for id := range t.rows.all() {
-		ids = append(ids, id)
+		ids = append(ids, UUID(id))
 	}
 	slices.Sort(ids)
 	rows := make([]Row, len(ids))
 	for i, id := range ids {
-		rows[i], _ = t.rows.get(id)
+		rows[i], _ = t.rows.get(string(id))
 	}
 	return rows
 }
@@ -131,45 +131,24 @@ func (v View) Row(table string, id UUID) (Row, bool) {
 	if t == nil {
 		return nil, false
 	}
-	return t.rows.get(id)
+	return t.rows.get(string(id))
 }
 
 // Lookup returns the rows that an index has for an atom, in the order in which
-// they came to have it. An index that was not declared to Monitor is an error.
+// they came to have it; the slice must not be changed. An index that was not
+// declared to Monitor is an error.
 func (v View) Lookup(x Index, atom any) ([]Row, error) {
-	ids, t, err := v.lookup(x, atom)
-	if err != nil || len(ids) == 0 {
-		return nil, err
-	}
-	rows := make([]Row, len(ids))
-	for i, id := range ids {
-		rows[i], _ = t.rows.get(id)
-	}
-	return rows, nil
-}
-
-// First is the first row of Lookup, and whether there is one.
-func (v View) First(x Index, atom any) (Row, bool, error) {
-	ids, t, err := v.lookup(x, atom)
-	if err != nil || len(ids) == 0 {
-		return nil, false, err
-	}
-	row, ok := t.rows.get(ids[0])
-	return row, ok, nil
-}
-
-func (v View) lookup(x Index, atom any) ([]UUID, *table, error) {
 	t := v.tables[x.Table]
 	if t == nil {
-		return nil, nil, fmt.Errorf("ovsdb: table %q: %w: it is not monitored", x.Table, ErrNotFound)
+		return nil, fmt.Errorf("ovsdb: table %q: %w: it is not monitored", x.Table, ErrNotFound)
 	}
 	for _, have := range t.indexes {
 		if have.Index == x {
-			ids, _ := have.rows.get(atom)
-			return ids, t, nil
+			rows, _ := have.rows.get(atomKey(atom))
+			return rows, nil
 		}
 	}
-	return nil, nil, fmt.Errorf("ovsdb: index %s: %w: it was not declared", x, ErrNotFound)
+	return nil, fmt.Errorf("ovsdb: index %s: %w: it was not declared", x, ErrNotFound)
 }
 
 // Find returns a row whose column has the value: by an index on the column if
@@ -181,8 +160,11 @@ func (v View) Find(table, column string, value any) (Row, bool) {
 	}
 	switch value.(type) {
 	case string, int64, bool, float64, UUID:
-		if row, ok, err := v.First(Index{Table: table, Column: column}, value); err == nil {
-			return row, ok
+		if rows, err := v.Lookup(Index{Table: table, Column: column}, value); err == nil {
+			if len(rows) == 0 {
+				return nil, false
+			}
+			return rows[0], true
 		}
 	}
 	for _, row := range t.rows.all() {

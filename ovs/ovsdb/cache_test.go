@@ -212,7 +212,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.ReportAllocs()
 		i := 0
 		for b.Loop() {
-			if _, ok, err := v.First(byName, names[i]); !ok || err != nil {
+			if rows, err := v.Lookup(byName, names[i]); len(rows) != 1 || err != nil {
 				b.Fatal(names[i], err)
 			}
 			i = (i + 7919) % n

@@ -12,33 +12,24 @@ const cowShards = 256
 // A cow is a map of which a frozen copy costs a few kilobytes, however large it
 // is: the copy shares its parts, and the map copies a part before it changes it.
 // The zero value is empty. A frozen copy is never changed.
-type cow[K comparable, V any] struct {
-	shards *[cowShards]cowShard[K, V]
+type cow[V any] struct {
+	shards *[cowShards]cowShard[V]
 	epoch  uint64 // of the copies: parts of an earlier one are shared
 	len    int
 }
 
-type cowShard[K comparable, V any] struct {
-	m     map[K]V
+type cowShard[V any] struct {
+	m     map[string]V
 	epoch uint64
 }
 
 var cowSeed = maphash.MakeSeed()
 
-func (c *cow[K, V]) shard(k K) *cowShard[K, V] {
-	var hash uint64
-	switch v := any(k).(type) {
-	case string: // names and UUIDs, mostly
-		hash = maphash.String(cowSeed, v)
-	case UUID:
-		hash = maphash.String(cowSeed, string(v))
-	default:
-		hash = maphash.Comparable(cowSeed, v)
-	}
-	return &c.shards[hash%cowShards]
+func (c *cow[V]) shard(k string) *cowShard[V] {
+	return &c.shards[maphash.String(cowSeed, k)%cowShards]
 }
 
-func (c *cow[K, V]) get(k K) (v V, ok bool) {
+func (c *cow[V]) get(k string) (v V, ok bool) {
 	if c.shards == nil {
 		return v, false
 	}
@@ -47,13 +38,13 @@ func (c *cow[K, V]) get(k K) (v V, ok bool) {
 }
 
 // own returns the part that k is in, to be changed.
-func (c *cow[K, V]) own(k K) map[K]V {
+func (c *cow[V]) own(k string) map[string]V {
 	if c.shards == nil {
-		c.shards = new([cowShards]cowShard[K, V])
+		c.shards = new([cowShards]cowShard[V])
 	}
 	s := c.shard(k)
 	if s.m == nil {
-		s.m = map[K]V{}
+		s.m = map[string]V{}
 	} else if s.epoch != c.epoch {
 		s.m = maps.Clone(s.m)
 	}
@@ -61,14 +52,14 @@ func (c *cow[K, V]) own(k K) map[K]V {
 	return s.m
 }
 
-func (c *cow[K, V]) set(k K, v V) {
+func (c *cow[V]) set(k string, v V) {
 	m := c.own(k)
 	n := len(m)
 	m[k] = v
 	c.len += len(m) - n
 }
 
-func (c *cow[K, V]) delete(k K) {
+func (c *cow[V]) delete(k string) {
 	if _, ok := c.get(k); ok {
 		delete(c.own(k), k)
 		c.len--
@@ -76,7 +67,7 @@ func (c *cow[K, V]) delete(k K) {
 }
 
 // freeze returns a copy that stays as it is.
-func (c *cow[K, V]) freeze() cow[K, V] {
+func (c *cow[V]) freeze() cow[V] {
 	frozen := *c
 	if c.shards != nil {
 		parts := *c.shards
@@ -87,8 +78,8 @@ func (c *cow[K, V]) freeze() cow[K, V] {
 }
 
 // all yields every key with its value, in no order that means anything.
-func (c *cow[K, V]) all() iter.Seq2[K, V] {
-	return func(yield func(K, V) bool) {
+func (c *cow[V]) all() iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
 		if c.shards == nil {
 			return
 		}

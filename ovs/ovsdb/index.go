@@ -3,6 +3,7 @@ package ovsdb
 import (
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // An Index finds the rows of a table by a column: by its atom, by each atom of
@@ -55,24 +56,39 @@ func (x Index) validate(columns map[string]ColumnSchema) error {
 // An index holds, for each atom, the rows that have it.
 type index struct {
 	Index
-	rows cow[any, []UUID]
+	rows cow[[]Row]
 }
 
-func (x *index) add(id UUID, row Row) {
+// atomKey returns what an atom is found by among those of one type.
+func atomKey(a any) string {
+	switch a := a.(type) {
+	case string:
+		return a
+	case UUID:
+		return string(a)
+	case int64:
+		return strconv.FormatInt(a, 10)
+	}
+	return fmt.Sprint(a)
+}
+
+func (x *index) add(row Row) {
 	x.atoms(row, func(a any) {
-		list, _ := x.rows.get(a)
-		x.rows.set(a, append(slices.Clip(list), id)) // the old list may be in a snapshot
+		k := atomKey(a)
+		list, _ := x.rows.get(k)
+		x.rows.set(k, append(slices.Clip(list), row)) // the old list may be in a snapshot
 	})
 }
 
-func (x *index) remove(id UUID, row Row) {
+func (x *index) remove(row Row) {
 	x.atoms(row, func(a any) {
-		list, _ := x.rows.get(a)
-		list = slices.DeleteFunc(slices.Clone(list), func(o UUID) bool { return o == id })
+		k := atomKey(a)
+		list, _ := x.rows.get(k)
+		list = slices.DeleteFunc(slices.Clone(list), func(o Row) bool { return o["_uuid"] == row["_uuid"] })
 		if len(list) == 0 {
-			x.rows.delete(a)
+			x.rows.delete(k)
 		} else {
-			x.rows.set(a, list)
+			x.rows.set(k, list)
 		}
 	})
 }

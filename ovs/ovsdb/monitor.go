@@ -229,7 +229,7 @@ func (t *table) modified(id UUID, data json.RawMessage) (Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	old, ok := t.rows.get(id)
+	old, ok := t.rows.get(string(id))
 	if !ok {
 		return nil, malformed("modifies a row that is not there")
 	}
