@@ -17,10 +17,15 @@ type Action interface {
 // Reserved ports (OpenFlow 1.5, section 7.2.1.1).
 const (
 	PortInPort     uint32 = 0xfffffff8
+	PortTable      uint32 = 0xfffffff9 // packet-out alone
 	PortNormal     uint32 = 0xfffffffa
+	PortFlood      uint32 = 0xfffffffb
+	PortAll        uint32 = 0xfffffffc
 	PortController uint32 = 0xfffffffd
 	PortLocal      uint32 = 0xfffffffe
 	PortAny        uint32 = 0xffffffff
+
+	portUnset = 0xfffffff7 // what actset_output is without one
 )
 
 // The kinds of action.
@@ -224,15 +229,19 @@ func (a OutputAction) String() string {
 func (a OutputFieldAction) String() string { return "output:" + a.Field.String() }
 
 func (a SetFieldAction) String() string {
+	if a.Field >= numFields {
+		return "set_field:" + a.Field.String()
+	}
 	if a.Field == FieldNXMInPort {
 		return fmt.Sprintf("load:%#x->NXM_OF_IN_PORT[]", a.Uint())
 	}
-	v := a.valueText()
+	value, mask := a.Bytes()
+	v := valueText(a.Field, value)
 	if a.Field == FieldVLANVID {
 		v = fmt.Sprint(a.Uint()) // with the bit that says a tag is there
 	}
 	if !a.IsExact() {
-		v += "/" + valueText(a.Field, a.Mask)
+		v += "/" + valueText(a.Field, mask)
 	}
 	return "set_field:" + v + "->" + a.Field.String()
 }

@@ -2,9 +2,7 @@ package ovs
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
-	"strings"
 )
 
 // exact returns a match of all bits of v.
@@ -251,42 +249,3 @@ func label(high, low uint64) (b [16]byte) {
 
 // CTZone matches the zone that the packet was tracked in.
 func CTZone(z uint16) FieldMatch { return exact(FieldCTZone, uint64(z)) }
-
-// CTStateBits are bits of ct_state (ovs-fields(7)).
-type CTStateBits uint32
-
-// States of a tracked packet.
-const (
-	CTNew CTStateBits = 1 << iota
-	CTEst
-	CTRel
-	CTRpl
-	CTInv
-	CTTrk
-	CTSNAT
-	CTDNAT
-)
-
-var ctStateNames = []string{"new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"}
-
-// CTState matches packets whose state has all bits of set and none of clear.
-func CTState(set, clear CTStateBits) FieldMatch {
-	return masked(FieldCTState, uint64(set), uint64(set|clear))
-}
-
-func ctStateText(m FieldMatch) string {
-	var b strings.Builder
-	mask := number(m.Mask[:4])
-	for i, name := range ctStateNames {
-		switch bit := uint64(1) << i; {
-		case m.Uint()&bit != 0:
-			b.WriteString("+" + name)
-		case mask&bit != 0:
-			b.WriteString("-" + name)
-		}
-	}
-	if mask>>len(ctStateNames) != 0 {
-		return fmt.Sprintf("%#x/%#x", m.Uint(), mask)
-	}
-	return b.String()
-}

@@ -28,17 +28,9 @@ type Key string
 
 // Key returns what identifies the flow.
 func (f Flow) Key() Key {
-	fields := f.Match.fields
-	b := make([]byte, 0, 3+33*len(fields))
+	b := make([]byte, 0, 3+len(f.Match.oxm))
 	b = append(b, f.Table, byte(f.Priority>>8), byte(f.Priority))
-	for i := range fields {
-		m := &fields[i]
-		n := m.Field.Bytes()
-		b = append(b, byte(m.Field))
-		b = append(b, m.Value[:n]...)
-		b = append(b, m.Mask[:n]...)
-	}
-	return Key(b)
+	return Key(append(b, f.Match.oxm...))
 }
 
 // String returns the flow as ovs-ofctl(8) takes it.

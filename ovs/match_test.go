@@ -33,7 +33,7 @@ func TestMatchText(t *testing.T) {
 		"eth_type=0x800,ct_label=0x10000000000000002":               ovs.NewMatch(ovs.EthType(0x800), ovs.CTLabel(1, 2)),
 		"tun_dst=192.0.2.1":                                         ovs.NewMatch(ovs.TunDst(addr("192.0.2.1"))),
 		"tun_ipv6_dst=2001:db8::1":                                  ovs.NewMatch(ovs.TunDst(addr("2001:db8::1"))),
-		"eth_type=0x800,nw_proto=6,tcp_flags=0x2/0x12":              ovs.NewMatch(ovs.EthType(0x800), ovs.TCPFlags(2, 0x12)),
+		"eth_type=0x800,nw_proto=6,tcp_flags=+syn-ack":              ovs.NewMatch(ovs.EthType(0x800), ovs.TCPFlags(2, 0x12)),
 		"reg5=0x7/0xffff":                                           ovs.NewMatch(ovs.RegMasked(5, 0x50007, 0xffff)),
 	} {
 		require.Equal(t, want, m.String())

@@ -96,24 +96,6 @@ var protocols = map[string][2]uint16{
 	"sctp": {etherIPv4, protoSCTP}, "sctp6": {etherIPv6, protoSCTP},
 }
 
-// aliases are other names of fields.
-var aliases = map[string]Field{
-	"dl_src": FieldEthSrc, "dl_dst": FieldEthDst, "dl_type": FieldEthType, "ip_proto": FieldIPProto, "ip_ttl": FieldIPTTL,
-	"nw_ecn": FieldIPECN, "tunnel_id": FieldTunID, "nd_target": FieldNDTarget, "arp_op": FieldARPOp,
-	"dl_vlan_pcp": FieldVLANPCP,
-}
-
-// FieldByName finds a field by the name that it has in a match.
-func FieldByName(name string) (Field, bool) {
-	for f := range numFields {
-		if f != FieldNXMInPort && fields[f].name == name {
-			return f, true
-		}
-	}
-	f, ok := aliases[name]
-	return f, ok
-}
-
 func (c *constraints) add(name, value string, hasValue bool) error {
 	if p, ok := protocols[name]; ok && !hasValue {
 		if err := c.put(EthType(p[0])); err != nil || p[1] == 0 {
@@ -196,35 +178,4 @@ func (c *constraints) match() (Match, error) {
 		}
 	}
 	return NewMatch(c.list...), nil
-}
-
-// parseConstraint reads "value" or "value/mask".
-func parseConstraint(f Field, text string) (FieldMatch, error) {
-	if f == FieldCTState && (strings.HasPrefix(text, "+") || strings.HasPrefix(text, "-")) {
-		return parseCTState(text)
-	}
-	value, mask, hasMask := strings.Cut(text, "/")
-	v, err := parseValue(f, value)
-	if err != nil {
-		return FieldMatch{}, err
-	}
-	n := f.Bytes()
-	if !hasMask {
-		return NewFieldMatch(f, v[:n], nil), nil
-	}
-	if bits, err := strconv.Atoi(mask); err == nil && (fields[f].style == styleIPv4 || fields[f].style == styleIPv6) {
-		if bits < 0 || bits > f.Bits() {
-			return FieldMatch{}, fmt.Errorf("/%d of a field of %d bits", bits, f.Bits())
-		}
-		var m [16]byte
-		for i := range bits {
-			m[i/8] |= 0x80 >> (i % 8)
-		}
-		return NewFieldMatch(f, v[:n], m[:n]), nil
-	}
-	m, err := parseValue(f, mask)
-	if err != nil {
-		return FieldMatch{}, err
-	}
-	return NewFieldMatch(f, v[:n], m[:n]), nil
 }

@@ -2,6 +2,7 @@ package openflow
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/tierloom/tierloom/ovs"
 )
@@ -100,10 +101,16 @@ func appendActions(b []byte, list []ovs.Action) ([]byte, error) {
 		if b, err = appendAction(b, a); err != nil {
 			return b, err
 		}
-		b = pad(b, start)
-		be.PutUint16(b[start+2:], uint16(len(b)-start))
+		b = closeAction(b, start)
 	}
 	return b, nil
+}
+
+// closeAction pads the action that starts at start and writes its length.
+func closeAction(b []byte, start int) []byte {
+	b = append(b, nothing[:(start-len(b))&7]...)
+	be.PutUint16(b[start+2:], uint16(len(b)-start))
+	return b
 }
 
 // appendAction appends one action; the caller pads it and writes its length.
@@ -118,12 +125,12 @@ func appendAction(b []byte, a ovs.Action) ([]byte, error) {
 	case ovs.ControllerAction:
 		return zeros(be.AppendUint16(be.AppendUint32(plain(actOutput), ovs.PortController), a.MaxLen), 6), nil
 	case ovs.SetFieldAction:
-		return appendOXM(plain(actSetField), &a.FieldMatch), nil
+		return a.AppendOXM(plain(actSetField)), nil
 	case ovs.MoveAction:
 		b = be.AppendUint16(plain(actCopyField), uint16(a.Src.Size))
 		b = be.AppendUint16(b, uint16(a.Src.Offset))
 		b = append(be.AppendUint16(b, uint16(a.Dst.Offset)), 0, 0)
-		return oxmHeader(oxmHeader(b, a.Src.Field, false), a.Dst.Field, false), nil
+		return a.Dst.Field.AppendHeader(a.Src.Field.AppendHeader(b)), nil
 	case ovs.PushVLANAction:
 		return be.AppendUint16(plain(actPushVLAN), etherVLAN), nil
 	case ovs.PopVLANAction:
@@ -136,7 +143,7 @@ func appendAction(b []byte, a ovs.Action) ([]byte, error) {
 		return append(be.AppendUint16(nx(nxResubmitTable), inPort16), a.Table, 0, 0, 0), nil
 	case ovs.OutputFieldAction:
 		b = be.AppendUint16(nx(nxOutputReg), rangeBits(a.Field))
-		return zeros(be.AppendUint16(oxmHeader(b, a.Field.Field, false), 0), 6), nil
+		return zeros(be.AppendUint16(a.Field.Field.AppendHeader(b), 0), 6), nil
 	case ovs.ConjunctionAction:
 		return be.AppendUint32(append(nx(nxConjunction), a.Clause-1, a.N), a.ID), nil
 	case ovs.CTAction:
@@ -165,7 +172,7 @@ func appendCT(b []byte, o ovs.CTOptions) ([]byte, error) {
 	}
 	b = be.AppendUint16(b, flags)
 	if o.ZoneField != nil {
-		b = be.AppendUint16(oxmHeader(b, o.ZoneField.Field, false), rangeBits(*o.ZoneField))
+		b = be.AppendUint16(o.ZoneField.Field.AppendHeader(b), rangeBits(*o.ZoneField))
 	} else {
 		b = be.AppendUint16(zeros(b, 4), o.Zone)
 	}
@@ -175,49 +182,64 @@ func appendCT(b []byte, o ovs.CTOptions) ([]byte, error) {
 	}
 	b = append(b, table, 0, 0, 0, 0, 0)
 	if o.NAT != nil {
-		b = appendNAT(b, *o.NAT)
+		b = appendNAT(b, o.NAT)
 	}
 	return appendActions(b, o.Exec)
 }
 
-func appendNAT(b []byte, n ovs.NAT) []byte {
+func appendNAT(b []byte, n *ovs.NAT) []byte {
 	start := len(b)
-	b = be.AppendUint16(be.AppendUint32(append(be.AppendUint16(b, actExperimenter), 0, 0), nicira), nxNAT)
-	n = n.Normal()
+	b = append(b, 0xff, 0xff, 0, 0, 0, 0, 0x23, 0x20, 0, nxNAT, 0, 0, 0, 0, 0, 0)
+	if !n.Src && !n.Dst {
+		return closeAction(b, start)
+	}
 	var flags, present uint16
-	for _, f := range []struct {
-		on  bool
-		bit uint16
-	}{{n.Src, natSrc}, {n.Dst, natDst}, {n.Persistent, natPersistent}, {n.Hash, natHash}, {n.Random, natRandom}} {
-		if f.on {
-			flags |= f.bit
+	if n.Src {
+		flags |= natSrc
+	}
+	if n.Dst {
+		flags |= natDst
+	}
+	if n.Persistent {
+		flags |= natPersistent
+	}
+	if n.Hash {
+		flags |= natHash
+	}
+	if n.Random {
+		flags |= natRandom
+	}
+	if low := n.Min.Unmap(); low.IsValid() {
+		present = natIPv4Min
+		if low.Is6() {
+			present = natIPv6Min
 		}
-	}
-	var tail []byte
-	lowest, highest := uint16(natIPv4Min), uint16(natIPv4Max)
-	if n.Min.Is6() {
-		lowest, highest = natIPv6Min, natIPv6Max
-	}
-	if n.Min.IsValid() {
-		present |= lowest
-		tail = append(tail, n.Min.AsSlice()...)
-		if n.Max.IsValid() {
-			present |= highest
-			tail = append(tail, n.Max.AsSlice()...)
+		b = appendAddr(b, low)
+		if high := n.Max.Unmap(); high.IsValid() && high != low {
+			present |= present << 1
+			b = appendAddr(b, high)
 		}
 	}
 	if n.PortMin != 0 {
 		present |= natPortMin
-		tail = be.AppendUint16(tail, n.PortMin)
-		if n.PortMax != 0 {
+		b = be.AppendUint16(b, n.PortMin)
+		if n.PortMax > n.PortMin {
 			present |= natPortMax
-			tail = be.AppendUint16(tail, n.PortMax)
+			b = be.AppendUint16(b, n.PortMax)
 		}
 	}
-	b = be.AppendUint16(be.AppendUint16(append(b, 0, 0), flags), present)
-	b = pad(append(b, tail...), start)
-	be.PutUint16(b[start+2:], uint16(len(b)-start))
-	return b
+	be.PutUint16(b[start+12:], flags)
+	be.PutUint16(b[start+14:], present)
+	return closeAction(b, start)
+}
+
+func appendAddr(b []byte, a netip.Addr) []byte {
+	if a.Is4() {
+		v := a.As4()
+		return append(b, v[:]...)
+	}
+	v := a.As16()
+	return append(b, v[:]...)
 }
 
 func appendLearn(b []byte, l ovs.LearnSpec) ([]byte, error) {
@@ -229,7 +251,7 @@ func appendLearn(b []byte, l ovs.LearnSpec) ([]byte, error) {
 	}
 	b = append(be.AppendUint16(b, flags), l.Table, 0, 0, 0, 0, 0)
 	field := func(b []byte, s ovs.Subfield) []byte {
-		return be.AppendUint16(oxmHeader(b, s.Field, false), uint16(s.Offset))
+		return be.AppendUint16(s.Field.AppendHeader(b), uint16(s.Offset))
 	}
 	constant := func(b []byte, kind uint16, m ovs.FieldMatch) ([]byte, error) {
 		s, ok := m.Run()

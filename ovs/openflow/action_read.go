@@ -121,11 +121,11 @@ func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
 	return nil, errUnknown
 }
 
-// readField reads a bare OXM header.
+// readField reads the header of a field without a value.
 func readField(r *reader) (ovs.Field, bool) {
-	class, fm := r.u16(), r.u8()
-	r.skip(1)
-	return ovs.FieldByOXM(class, fm>>1)
+	f, n, ok := ovs.ReadField(r.b)
+	r.skip(max(n, 4))
+	return f, ok && !r.bad
 }
 
 // readRange reads what rangeBits wrote.

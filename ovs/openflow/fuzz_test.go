@@ -111,28 +111,3 @@ func TestFlowDescription(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []FlowStat{{Flow: f, Packets: 9}}, got)
 }
-
-func TestEncodingAllocatesNothing(t *testing.T) {
-	f, err := ovs.ParseFlow("cookie=0x5,table=1,tcp,nw_dst=10.0.0.0/8,tp_dst=80,metadata=7 actions=set_field:5->reg0,ct(commit,zone=NXM_NX_REG5[0..15],table=9)")
-	require.NoError(t, err)
-	b := make([]byte, 0, 4096)
-	require.Zero(t, testing.AllocsPerRun(100, func() {
-		if _, err := appendFlowMod(b[:0], 1, flowAdd, &f); err != nil {
-			t.Fatal(err)
-		}
-	}))
-}
-
-func BenchmarkAppendFlowMod(b *testing.B) {
-	f, err := ovs.ParseFlow("cookie=0x5,table=1,tcp,nw_dst=10.0.0.0/8,tp_dst=80,metadata=7 actions=set_field:5->reg0,ct(commit,zone=NXM_NX_REG5[0..15],table=9)")
-	if err != nil {
-		b.Fatal(err)
-	}
-	buf := make([]byte, 0, 4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := appendFlowMod(buf[:0], 1, flowAdd, &f); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

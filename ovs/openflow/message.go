@@ -86,7 +86,7 @@ func appendSelection(b []byte, g *ovs.Group) []byte {
 	copy(method[:], g.Selection)
 	b = be.AppendUint64(append(b, method[:]...), 0)
 	for _, f := range g.Fields {
-		b = oxmHeader(b, f, false)
+		b = f.AppendHeader(b)
 		for range f.Bytes() {
 			b = append(b, 0xff)
 		}
@@ -282,10 +282,12 @@ func readSelection(r *reader, g *ovs.Group) error {
 		g.Selection = string(method)
 		v.skip(8)
 		for len(v.b) >= 4 {
-			class, num, n := v.u16(), v.u8()>>1, int(v.u8())
-			v.skip(n) // the mask
+			f, header, ok := ovs.ReadField(v.b)
+			size := int(v.b[3])
+			v.skip(max(header, 4))
+			v.skip(size + 4 - max(header, 4)) // the mask
 			// A field that package ovs has no name for can only be another program's.
-			if f, ok := ovs.FieldByOXM(class, num); ok {
+			if ok {
 				g.Fields = append(g.Fields, f)
 			}
 		}
