@@ -32,8 +32,8 @@ const (
 	numClasses
 )
 
-// classes are the class and the experimenter, if there is one, on the wire.
-var classes = [numClasses]struct {
+// oxmClasses are the class and the experimenter, if there is one, on the wire.
+var oxmClasses = [numClasses]struct {
 	class        uint16
 	experimenter uint32
 }{
@@ -205,7 +205,7 @@ func (i *fieldInfo) finish() {
 	if r := i.bits % 8; r != 0 { // the first byte is not full
 		i.full[0] = 1<<r - 1
 	}
-	c := classes[i.class]
+	c := oxmClasses[i.class]
 	i.headLen = 4
 	h := append(i.header[:0], byte(c.class>>8), byte(c.class), i.num<<1, i.bytes)
 	if c.experimenter != 0 {

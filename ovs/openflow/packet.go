@@ -121,23 +121,14 @@ func (r *reader) property() (typ uint16, value reader, err error) {
 	return typ, value, nil
 }
 
-// knownFields reads fields up to one that is cut short; a switch knows more of
-// them than package ovs has names for.
+// knownFields reads fields up to one that is cut short; a switch may know more
+// of them than package ovs has names for.
 func knownFields(r reader) ovs.Match {
 	var fields []ovs.FieldMatch
-	for len(r.b) > 0 {
-		if len(r.b) >= 2 && be.Uint16(r.b) == classPacketRegs {
-			fields = readRegisters(&r, fields)
-			continue
-		}
-		at := r
-		m, known := readOXM(&r)
-		if known {
+	for len(r.b) >= 4 {
+		one := r.sub(4 + int(r.b[3]))
+		if m, known := readOXM(&one); known {
 			fields = append(fields, m)
-		} else if r.bad { // perhaps only of another length than ours
-			at.skip(3)
-			at.skip(int(at.u8()))
-			r = at
 		}
 	}
 	return ovs.NewMatch(fields...)
@@ -147,15 +138,11 @@ func knownFields(r reader) ovs.Match {
 // frame or metadata. Each continuation is good for one use.
 func (c *Conn) Resume(ctx context.Context, p PacketIn) error {
 	return c.confirmed(ctx, "resume", func(xid uint32) ([]byte, error) {
-		var fields []byte
-		for _, f := range p.Metadata.Fields() {
-			fields = appendOXM(fields, &f)
-		}
 		b := appendProperty(beginNicira(xid, nxtResume), pinPacket, p.Frame)
 		b = appendProperty(b, pinTable, []byte{p.Table})
 		b = appendProperty(b, pinCookie, be.AppendUint64(make([]byte, 4), p.Cookie))
 		b = appendProperty(b, pinReason, []byte{byte(p.Reason)})
-		b = appendProperty(b, pinMetadata, fields)
+		b = appendProperty(b, pinMetadata, []byte(p.Metadata.OXM()))
 		b = appendProperty(b, pinContinuation, p.Continuation)
 		if len(b) > maxLen {
 			return nil, fmt.Errorf("openflow: resume: %d bytes, a message holds %d", len(b), maxLen)

@@ -208,13 +208,9 @@ func readTableFeatures(b []byte) ([]TableFeatures, error) {
 func readFieldList(r reader) []ovs.Field {
 	var out []ovs.Field
 	for len(r.b) >= 4 {
-		class, num := r.u16(), r.u8()>>1
-		r.skip(1)
-		if f, ok := ovs.FieldByOXM(class, num); ok {
+		f, n, ok := ovs.ReadField(r.b)
+		if r.skip(max(n, 4)); ok {
 			out = append(out, f)
-		}
-		if class == 0xffff {
-			r.skip(4) // the experimenter
 		}
 	}
 	return out
