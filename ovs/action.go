@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -38,14 +39,18 @@ type (
 	SetFieldAction struct{ FieldMatch }
 	// MoveAction copies a field.
 	MoveAction struct{ Src, Dst Subfield }
-	// PushVLANAction adds an 802.1Q tag with id 0.
-	PushVLANAction struct{}
+	// PushVLANAction adds a tag with id 0 of EtherType 0x8100 or 0x88a8.
+	PushVLANAction struct{ EtherType uint16 }
 	// PopVLANAction removes the outermost tag.
 	PopVLANAction struct{}
 	// DecTTLAction subtracts one from TTL or hop limit.
 	DecTTLAction struct{}
 	// ResubmitAction looks the packet up in a table and comes back.
-	ResubmitAction struct{ Table uint8 }
+	ResubmitAction struct {
+		Table uint8  // 255, with a Port, is the table that the flow is in
+		Port  uint32 // to look it up as if it came in by; 0 is as it did
+		CT    bool   // with the original tuple of its connection
+	}
 	// GotoAction goes on in a later table; it must be last.
 	GotoAction struct{ Table uint8 }
 	// GroupAction hands the packet to a group.
@@ -60,7 +65,14 @@ type (
 	// LearnAction adds a flow made from the packet.
 	LearnAction struct{ LearnSpec }
 	// ControllerAction sends a copy to the controller.
-	ControllerAction struct{ MaxLen uint16 }
+	ControllerAction struct {
+		MaxLen   uint16 // bytes of the packet
+		Reason   uint8  // ReasonAction, or another that the message shall give
+		ID       uint16 // of the controller
+		UserData string
+		Pause    bool   // until the controller resumes the packet
+		Meter    uint32 // 0 is none
+	}
 	// UnknownAction is one that another program put on the switch and that
 	// has no type here; Wire is its OpenFlow 1.5 form.
 	UnknownAction struct{ Wire string }
@@ -103,17 +115,10 @@ func SetField(m FieldMatch) Action { return SetFieldAction{m} }
 // Load writes the low bits of v to a run of at most 64 bits of a field: a
 // [SetField] with a mask. A run that does not exist makes an invalid action.
 func Load(v uint64, s Subfield) Action {
-	if !s.valid() || s.Size > 64 {
+	if s.Size > 64 {
 		return SetFieldAction{FieldMatch{Field: numFields}}
 	}
-	n := s.Field.Bytes()
-	value, mask := make([]byte, n), make([]byte, n)
-	for i := range s.Size {
-		at := s.Offset + i
-		mask[n-1-at/8] |= 1 << (at % 8)
-		value[n-1-at/8] |= byte(v>>i&1) << (at % 8)
-	}
-	return SetFieldAction{NewFieldMatch(s.Field, value, mask)}
+	return SetFieldAction{MatchBits(s, binary.BigEndian.AppendUint64(nil, v))}
 }
 
 // ClearInPort forgets the port that the packet came in by, so that it may
@@ -124,7 +129,7 @@ func ClearInPort() Action { return SetFieldAction{exact(FieldNXMInPort, 0)} }
 func Move(src, dst Subfield) Action { return MoveAction{src, dst} }
 
 // PushVLAN adds an 802.1Q tag with id 0; [SetField] with [VLANVID] sets the id.
-func PushVLAN() Action { return PushVLANAction{} }
+func PushVLAN() Action { return PushVLANAction{etherVLAN} }
 
 // PopVLAN removes the outermost tag.
 func PopVLAN() Action { return PopVLANAction{} }
@@ -133,7 +138,7 @@ func PopVLAN() Action { return PopVLANAction{} }
 func DecTTL() Action { return DecTTLAction{} }
 
 // Resubmit looks the packet up in a table, then goes on with the next action.
-func Resubmit(table uint8) Action { return ResubmitAction{table} }
+func Resubmit(table uint8) Action { return ResubmitAction{Table: table} }
 
 // Goto goes on in a later table. It must be the last action.
 func Goto(table uint8) Action { return GotoAction{table} }
@@ -151,7 +156,9 @@ func CT(o CTOptions) Action { return CTAction{o} }
 func Learn(s LearnSpec) Action { return LearnAction{s} }
 
 // Controller sends the first maxLen bytes to the controller.
-func Controller(maxLen uint16) Action { return ControllerAction{maxLen} }
+func Controller(maxLen uint16) Action {
+	return ControllerAction{MaxLen: maxLen, Reason: ReasonAction}
+}
 
 // CTOptions say what connection tracking does with a packet (ct in
 // ovs-actions(7)). Without a table the packet goes on untracked with the next action.
@@ -165,6 +172,8 @@ type CTOptions struct {
 	Table    uint8
 	// NAT translates: the zero NAT as the connection already says.
 	NAT *NAT
+	// Alg is the helper of a committed connection: 21 for FTP, 69 for TFTP.
+	Alg uint16
 	// Exec are SetField and Move actions on ct_mark and ct_label.
 	Exec []Action
 }
@@ -200,28 +209,36 @@ type LearnSpec struct {
 	Priority                 uint16
 	Cookie                   uint64
 	IdleTimeout, HardTimeout uint16 // seconds, 0 is never
-	// Match are constant constraints; Copy are fields that must be as in the packet.
-	Match []FieldMatch
-	Copy  []Field
+	// FinIdleTimeout and FinHardTimeout are what a TCP FIN or RST shortens
+	// the timeouts to; 0 leaves them.
+	FinIdleTimeout, FinHardTimeout uint16
+	// Match are constant constraints, a mask of which must be a run of bits;
+	// Copy are fields that must be as in the packet, and MatchFrom bits that
+	// must be as others of the packet are.
+	Match     []FieldMatch
+	Copy      []Field
+	MatchFrom []LearnLoad
 	// Load are constants that the new flow writes; a mask must be a run of bits.
 	Load []FieldMatch
 	// LoadFrom are fields of the packet that the new flow writes.
 	LoadFrom []LearnLoad
-	// DeleteLearned removes the learned flows with this flow.
-	DeleteLearned bool
+	// Output are fields of the packet that hold the ports it sends to.
+	Output []Subfield
+	// DeleteLearned removes the learned flows with this flow;
+	// SendFlowRemoved has their end reported.
+	DeleteLearned, SendFlowRemoved bool
+	// Limit is how many flows may be learned, 0 is any number. Result, if it
+	// has a size, is the bit that says whether one was.
+	Limit  uint32
+	Result Subfield
 }
 
 // A LearnLoad makes a learned flow write what Src held in the packet to Dst.
 type LearnLoad struct{ Src, Dst Subfield }
 
 func (a OutputAction) String() string {
-	switch a.Port {
-	case PortInPort:
-		return "IN_PORT"
-	case PortNormal:
-		return "NORMAL"
-	case PortLocal:
-		return "LOCAL"
+	if name, ok := portNames[a.Port]; ok {
+		return name
 	}
 	return fmt.Sprintf("output:%d", a.Port)
 }
@@ -243,18 +260,19 @@ func (a SetFieldAction) String() string {
 	if !a.IsExact() {
 		v += "/" + valueText(a.Field, mask)
 	}
+	if a.Field == FieldInPort {
+		return "set_field:" + v + "->in_port_oxm"
+	}
 	return "set_field:" + v + "->" + a.Field.String()
 }
 
-func (a MoveAction) String() string       { return "move:" + a.Src.String() + "->" + a.Dst.String() }
-func (PushVLANAction) String() string     { return "push_vlan:0x8100" }
-func (PopVLANAction) String() string      { return "pop_vlan" }
-func (DecTTLAction) String() string       { return "dec_ttl" }
-func (a ResubmitAction) String() string   { return fmt.Sprintf("resubmit(,%d)", a.Table) }
-func (a GotoAction) String() string       { return fmt.Sprintf("goto_table:%d", a.Table) }
-func (a GroupAction) String() string      { return fmt.Sprintf("group:%d", a.ID) }
-func (a ControllerAction) String() string { return fmt.Sprintf("CONTROLLER:%d", a.MaxLen) }
-func (a UnknownAction) String() string    { return fmt.Sprintf("unknown(0x%x)", a.Wire) }
+func (a MoveAction) String() string     { return "move:" + a.Src.String() + "->" + a.Dst.String() }
+func (a PushVLANAction) String() string { return fmt.Sprintf("push_vlan:%#x", a.EtherType) }
+func (PopVLANAction) String() string    { return "pop_vlan" }
+func (DecTTLAction) String() string     { return "dec_ttl" }
+func (a GotoAction) String() string     { return fmt.Sprintf("goto_table:%d", a.Table) }
+func (a GroupAction) String() string    { return fmt.Sprintf("group:%d", a.ID) }
+func (a UnknownAction) String() string  { return fmt.Sprintf("unknown(0x%x)", a.Wire) }
 
 func (a ConjunctionAction) String() string {
 	return fmt.Sprintf("conjunction(%d,%d/%d)", a.ID, a.Clause, a.N)
@@ -279,6 +297,9 @@ func (a CTAction) String() string {
 	}
 	if a.NAT != nil {
 		p = append(p, a.NAT.String())
+	}
+	if a.Alg != 0 {
+		p = append(p, "alg="+algText(a.Alg))
 	}
 	if len(a.Exec) > 0 {
 		p = append(p, "exec("+actionsText(a.Exec)+")")
@@ -326,39 +347,6 @@ func (n NAT) String() string {
 		}
 	}
 	return "nat(" + dir + s + ")"
-}
-
-func (a LearnAction) String() string {
-	p := []string{fmt.Sprintf("table=%d", a.Table)}
-	for _, t := range []struct {
-		name string
-		v    uint16
-	}{{"idle_timeout", a.IdleTimeout}, {"hard_timeout", a.HardTimeout}} {
-		if t.v != 0 {
-			p = append(p, fmt.Sprintf("%s=%d", t.name, t.v))
-		}
-	}
-	p = append(p, fmt.Sprintf("priority=%d", a.Priority))
-	if a.DeleteLearned {
-		p = append(p, "delete_learned")
-	}
-	if a.Cookie != 0 {
-		p = append(p, fmt.Sprintf("cookie=%#x", a.Cookie))
-	}
-	for _, m := range a.Match {
-		p = append(p, m.String())
-	}
-	for _, f := range a.Copy {
-		p = append(p, f.Whole().String())
-	}
-	for _, m := range a.Load {
-		s, _ := m.Run()
-		p = append(p, fmt.Sprintf("load:%s->%s", m.runText(s), s))
-	}
-	for _, l := range a.LoadFrom {
-		p = append(p, fmt.Sprintf("load:%s->%s", l.Src, l.Dst))
-	}
-	return "learn(" + strings.Join(p, ",") + ")"
 }
 
 func actionsText(list []Action) string {

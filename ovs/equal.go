@@ -21,12 +21,27 @@ func sameAction(a, b Action) bool {
 	case LearnAction:
 		y, ok := b.(LearnAction)
 		return ok && sameLearn(x.LearnSpec, y.LearnSpec)
+	case CloneAction:
+		y, ok := b.(CloneAction)
+		return ok && sameActions(x.Actions, y.Actions)
+	case WriteActionsAction:
+		y, ok := b.(WriteActionsAction)
+		return ok && sameActions(x.Actions, y.Actions)
+	case DecTTLIDsAction:
+		y, ok := b.(DecTTLIDsAction)
+		return ok && slices.Equal(x.IDs, y.IDs)
+	case EncapAction:
+		y, ok := b.(EncapAction)
+		return ok && x.PacketType == y.PacketType && x.MDType == y.MDType && slices.Equal(x.TLVs, y.TLVs)
+	case BundleAction:
+		y, ok := b.(BundleAction)
+		return ok && x.Hash == y.Hash && x.Basis == y.Basis && x.Algorithm == y.Algorithm && x.Dst == y.Dst && slices.Equal(x.Members, y.Members)
 	}
 	return a == b // the other kinds are comparable
 }
 
 func sameCT(a, b CTOptions) bool {
-	if a.Commit != b.Commit || a.Force != b.Force || a.HasTable != b.HasTable || a.HasTable && a.Table != b.Table {
+	if a.Commit != b.Commit || a.Alg != b.Alg || a.Force != b.Force || a.HasTable != b.HasTable || a.HasTable && a.Table != b.Table {
 		return false
 	}
 	if (a.ZoneField == nil) != (b.ZoneField == nil) || (a.NAT == nil) != (b.NAT == nil) {
@@ -40,9 +55,11 @@ func sameCT(a, b CTOptions) bool {
 
 func sameLearn(a, b LearnSpec) bool {
 	return a.Table == b.Table && a.Priority == b.Priority && a.Cookie == b.Cookie &&
-		a.IdleTimeout == b.IdleTimeout && a.HardTimeout == b.HardTimeout && a.DeleteLearned == b.DeleteLearned &&
-		slices.Equal(a.Match, b.Match) && slices.Equal(a.Copy, b.Copy) &&
-		slices.Equal(a.Load, b.Load) && slices.Equal(a.LoadFrom, b.LoadFrom)
+		a.IdleTimeout == b.IdleTimeout && a.HardTimeout == b.HardTimeout &&
+		a.FinIdleTimeout == b.FinIdleTimeout && a.FinHardTimeout == b.FinHardTimeout &&
+		a.DeleteLearned == b.DeleteLearned && a.SendFlowRemoved == b.SendFlowRemoved && a.Limit == b.Limit && a.Result == b.Result &&
+		slices.Equal(a.Match, b.Match) && slices.Equal(a.Copy, b.Copy) && slices.Equal(a.MatchFrom, b.MatchFrom) &&
+		slices.Equal(a.Load, b.Load) && slices.Equal(a.LoadFrom, b.LoadFrom) && slices.Equal(a.Output, b.Output)
 }
 
 func sameGroup(a, b Group) bool {

@@ -197,6 +197,9 @@ func (s Subfield) valid() bool {
 	return s.Field < numFields && s.Offset >= 0 && s.Size > 0 && s.Offset+s.Size <= s.Field.Bits()
 }
 
+// writable reports whether an action may write the bits.
+func (s Subfield) writable() bool { return s.valid() && fields[s.Field].does&writable != 0 }
+
 // Whole returns all bits of the field.
 func (f Field) Whole() Subfield { return Subfield{f, 0, f.Bits()} }
 

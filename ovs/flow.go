@@ -61,7 +61,7 @@ func (f Flow) String() string {
 func (f Flow) Validate() error {
 	err := f.Match.Validate()
 	if err == nil {
-		err = validateActions(f.Actions)
+		err = validateActions(f.Actions, inFlow, 0)
 	}
 	if err == nil && f.Table == 255 {
 		err = fmt.Errorf("%w: table 255 is not a table", ErrInvalid)

@@ -2,7 +2,6 @@ package ovs
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -107,11 +106,8 @@ func (g Group) Validate() error {
 			return fault("two buckets with id %d", b.ID)
 		}
 		seen[b.ID] = true
-		if err := validateActions(b.Actions); err != nil {
+		if err := validateActions(b.Actions, inList, 0); err != nil {
 			return fault("bucket %d: %v", b.ID, err)
-		}
-		if slices.ContainsFunc(b.Actions, func(a Action) bool { _, ok := a.(GotoAction); return ok }) {
-			return fault("bucket %d: goto_table in a bucket", b.ID)
 		}
 	}
 	return nil

@@ -142,8 +142,14 @@ func (m Match) Validate() error {
 				return refuse("%s needs packet_type=(0,0x0)", h.field)
 			}
 		}
-		if err := checkValue(h.field, rest); err != nil {
-			return err
+		switch h.field {
+		case FieldNXMInPort:
+			return refuse("in_port is matched in its 32 bits")
+		case FieldTunFlags, FieldARPOp, FieldNSHTTL, FieldNSHMDType, FieldCTState:
+			c, _ := cutOXM(rest)
+			if err := checkValue(c); err != nil {
+				return err
+			}
 		}
 		rest = rest[h.size():]
 	}
@@ -151,9 +157,9 @@ func (m Match) Validate() error {
 }
 
 // checkValue refuses values that the switch does not take.
-func checkValue(f Field, oxm string) error {
+func checkValue(c FieldMatch) error {
 	limit := uint64(0)
-	switch f {
+	switch c.Field {
 	case FieldTunFlags:
 		limit = 1
 	case FieldARPOp:
@@ -161,14 +167,16 @@ func checkValue(f Field, oxm string) error {
 	case FieldNSHTTL:
 		limit = 63
 	case FieldNSHMDType:
-		limit = 2
-	case FieldNXMInPort:
-		return refuse("in_port is matched in its 32 bits")
+		if limit = 2; c.Uint() == 0 {
+			return refuse("%s: want 1 or 2", c)
+		}
+	case FieldCTState:
+		limit = 0xff
 	default:
 		return nil
 	}
-	if c, _ := cutOXM(oxm); c.Uint() > limit || f == FieldNSHMDType && c.Uint() == 0 {
-		return refuse("%s is not a value of %s", c, f)
+	if mask := number(c.Mask[:c.Field.Bytes()]); c.Uint() > limit || mask > limit && !c.IsExact() && c.Field != FieldARPOp {
+		return refuse("%s: more than %d", c, limit)
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func TestFlowValidate(t *testing.T) {
 		"nat of source and destination":    {ovs.CT(ovs.CTOptions{Commit: true, NAT: &ovs.NAT{Src: true, Dst: true}})},
 		"output:1 in the exec of ct":       {ovs.CT(ovs.CTOptions{Commit: true, Exec: []ovs.Action{ovs.Output(1)}})},
 		"exec without commit":              {ovs.CT(ovs.CTOptions{Exec: []ovs.Action{ovs.SetField(ovs.CTMark(1))}})},
-		"learn: a match":                   {ovs.Learn(ovs.LearnSpec{Match: []ovs.FieldMatch{ovs.RegMasked(0, 1, 1)}})},
+		"learn: a match":                   {ovs.Learn(ovs.LearnSpec{Match: []ovs.FieldMatch{ovs.RegMasked(0, 1, 5)}})},
 		"learn: load of reg0 under a mask": {ovs.Learn(ovs.LearnSpec{Load: []ovs.FieldMatch{ovs.RegMasked(0, 1, 5)}})},
 		"not a run of at most 32 bits":     {ovs.OutputField(ovs.EthSrcField)},
 	} {
@@ -106,7 +106,7 @@ func TestGroupValidate(t *testing.T) {
 		"of a group of type":  {Type: ovs.All, Selection: "hash"},
 		"without selection":   {Type: ovs.Select, Fields: []ovs.Field{ovs.FieldIPv4Src}},
 		"two buckets with id": {Buckets: []ovs.Bucket{{ID: 1}, {ID: 1}}},
-		"goto_table in":       {Buckets: []ovs.Bucket{{ID: 1, Actions: []ovs.Action{ovs.Goto(3)}}}},
+		"goto_table:3 is":     {Buckets: []ovs.Bucket{{ID: 1, Actions: []ovs.Action{ovs.Goto(3)}}}},
 	} {
 		err := g.Validate()
 		require.ErrorIs(t, err, ovs.ErrInvalid, want)

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 )
 
@@ -54,97 +53,87 @@ func splitTop(s string) ([]string, error) {
 	return append(parts, s[from:]), nil
 }
 
+// parseAction reads "name", "name:arg", "name=arg" or "name(arg)", of which all
+// but the last are one way to write the same.
 func parseAction(s string) (Action, error) {
-	if name, rest, ok := strings.Cut(s, "("); ok && !strings.Contains(name, ":") {
-		arg, closed := strings.CutSuffix(rest, ")")
-		if !closed {
+	end := strings.IndexAny(s, ":(=")
+	if end < 0 {
+		return parseCall(s, "", "")
+	}
+	name, arg, tail := s[:end], s[end+1:], ""
+	if s[end] == '(' {
+		last := strings.LastIndexByte(arg, ')')
+		if last < 0 {
 			return nil, fmt.Errorf("not closed")
 		}
-		return parseCall(name, arg)
+		arg, tail = arg[:last], arg[last+1:]
 	}
-	name, arg, _ := strings.Cut(s, ":")
-	switch strings.ToLower(name) {
-	case "in_port":
-		return OutputInPort(), nil
-	case "normal":
-		return Output(PortNormal), nil
-	case "local":
-		return Output(PortLocal), nil
-	case "controller":
-		most := uint16(0xffff)
-		if arg == "" {
-			return Controller(most), nil
-		}
-		err := parseUint(arg, &most)
-		return Controller(most), err
-	case "pop_vlan", "strip_vlan":
-		return PopVLAN(), nil
-	case "dec_ttl":
-		return DecTTL(), nil
-	case "push_vlan":
-		if arg != "0x8100" {
-			return nil, fmt.Errorf("only 0x8100 is supported")
-		}
-		return PushVLAN(), nil
+	return parseCall(name, arg, tail)
+}
+
+// parseCall reads an action with its argument; tail is what follows a parenthesis.
+func parseCall(name, arg, tail string) (Action, error) {
+	if name == "check_pkt_larger" {
+		return parseCheckPktLarger(arg, tail)
+	}
+	if tail != "" {
+		return nil, fmt.Errorf("%q behind the argument", tail)
+	}
+	if a, ok, err := parsePlain(name, arg); ok {
+		return a, err
+	}
+	if a, ok, err := parseNumbered(name, arg); ok {
+		return a, err
+	}
+	switch name = strings.ToLower(name); name {
 	case "output":
-		if strings.Contains(arg, "[") {
-			f, err := parseSubfield(arg)
-			return OutputField(f), err
-		}
-		var port uint32
-		err := parseUint(arg, &port)
-		return Output(port), err
-	case "group":
-		var id uint32
-		err := parseUint(arg, &id)
-		return ToGroup(id), err
-	case "goto_table":
-		var table uint8
-		err := parseUint(arg, &table)
-		return Goto(table), err
+		return parseOutput(arg)
+	case "controller":
+		return parseController(arg)
+	case "resubmit":
+		return parseResubmit(arg)
 	case "set_field":
 		return parseSetField(arg)
-	case "load":
+	case "load", "reg_load":
 		m, err := parseLoad(arg)
 		return SetField(m), err
 	case "move":
-		from, to, _ := strings.Cut(arg, "->")
-		src, err := parseSubfield(from)
-		if err != nil {
-			return nil, err
-		}
-		dst, err := parseSubfield(to)
+		src, dst, err := parseMove(arg)
 		return Move(src, dst), err
-	}
-	var port uint32
-	if err := parseUint(s, &port); err != nil {
-		return nil, fmt.Errorf("no such action")
-	}
-	return Output(port), nil
-}
-
-func parseCall(name, arg string) (Action, error) {
-	switch name {
-	case "resubmit":
-		table, ok := strings.CutPrefix(arg, ",")
-		if !ok {
-			return nil, fmt.Errorf("only resubmit(,table) is supported")
-		}
-		var t uint8
-		err := parseUint(table, &t)
-		return Resubmit(t), err
+	case "push", "pop":
+		return parseStack(name, arg)
 	case "conjunction":
-		var c ConjunctionAction
-		id, rest, _ := strings.Cut(arg, ",")
-		k, n, _ := strings.Cut(rest, "/")
-		if parseUint(id, &c.ID) != nil || parseUint(k, &c.Clause) != nil || parseUint(n, &c.N) != nil {
-			return nil, fmt.Errorf("want conjunction(id,k/n)")
-		}
-		return c, nil
+		return parseConjunction(arg)
 	case "ct":
 		return parseCT(arg)
 	case "learn":
 		return parseLearn(arg)
+	case "clone", "write_actions":
+		return parseNested(name, arg)
+	case "multipath":
+		return parseMultipath(arg)
+	case "bundle", "bundle_load":
+		return parseBundle(name, arg)
+	case "sample":
+		return parseSample(arg)
+	case "fin_timeout":
+		return parseFinTimeout(arg)
+	case "note":
+		data, err := parseDotted(arg)
+		return Note(data), err
+	case "encap":
+		return parseEncap(arg)
+	case "decap":
+		return parseDecap(arg)
+	case "delete_field":
+		f, ok := FieldByName(arg)
+		if !ok {
+			return nil, errField(arg)
+		}
+		return DeleteField(f), nil
+	case "write_metadata":
+		m, err := parseConstraint(FieldMetadata, arg)
+		return WriteMetadata(m.Uint(), number(m.Mask[:8])), err
 	case "unknown":
 		wire, err := hex.DecodeString(strings.TrimPrefix(arg, "0x"))
 		if err == nil && len(wire) == 0 {
@@ -152,7 +141,117 @@ func parseCall(name, arg string) (Action, error) {
 		}
 		return UnknownAction{string(wire)}, err
 	}
-	return nil, fmt.Errorf("no such action")
+	if arg == "" {
+		if port, err := parsePort(name); err == nil {
+			return Output(port), nil
+		}
+	}
+	return parseLegacy(name, arg)
+}
+
+// parsePlain reads actions that have no argument, or a list of ids.
+func parsePlain(name, arg string) (a Action, ok bool, err error) {
+	switch name {
+	case "pop_vlan", "strip_vlan":
+		a = PopVLAN()
+	case "dec_mpls_ttl":
+		a = DecMPLSTTL()
+	case "dec_nsh_ttl":
+		a = DecNSHTTL()
+	case "pop_queue":
+		a = PopQueue()
+	case "exit":
+		a = Exit()
+	case "ct_clear":
+		a = CTClear()
+	case "clear_actions":
+		a = ClearActions()
+	case "dec_ttl":
+		if arg == "" {
+			return DecTTL(), true, nil
+		}
+		var ids []uint16
+		for p := range strings.SplitSeq(strings.TrimSuffix(arg, ","), ",") {
+			var id uint16
+			if err := parseUint(strings.TrimSpace(p), &id); err != nil {
+				return nil, true, err
+			}
+			ids = append(ids, id)
+		}
+		return DecTTLTo(ids...), true, nil
+	default:
+		return nil, false, nil
+	}
+	if arg != "" {
+		err = fmt.Errorf("takes no argument")
+	}
+	return a, true, err
+}
+
+// parseNumbered reads actions whose argument is a number.
+func parseNumbered(name, arg string) (a Action, ok bool, err error) {
+	var v8 uint8
+	var v16 uint16
+	var v32 uint32
+	switch name {
+	case "push_vlan":
+		err = parseUint(arg, &v16)
+		a = PushVLANAction{v16}
+	case "push_mpls":
+		err = parseUint(arg, &v16)
+		a = PushMPLS(v16)
+	case "pop_mpls":
+		err = parseUint(arg, &v16)
+		a = PopMPLS(v16)
+	case "set_mpls_ttl":
+		err = parseUint(arg, &v8)
+		a = SetMPLSTTL(v8)
+	case "mod_nw_ttl", "set_nw_ttl":
+		err = parseUint(arg, &v8)
+		a = SetTTL(v8)
+	case "set_queue":
+		err = parseUint(arg, &v32)
+		a = SetQueue(v32)
+	case "meter":
+		err = parseUint(arg, &v32)
+		a = Meter(v32)
+	case "group":
+		err = parseUint(arg, &v32)
+		a = ToGroup(v32)
+	case "goto_table":
+		err = parseUint(arg, &v8)
+		a = Goto(v8)
+	default:
+		return nil, false, nil
+	}
+	return a, true, err
+}
+
+// legacy are OpenFlow 1.0's names for what set_field does.
+var legacy = map[string]Field{
+	"mod_dl_src": FieldEthSrc, "mod_dl_dst": FieldEthDst, "mod_nw_src": FieldIPv4Src, "mod_nw_dst": FieldIPv4Dst,
+	"mod_nw_ecn": FieldIPECN, "set_mpls_label": FieldMPLSLabel, "set_mpls_tc": FieldMPLSTC,
+	"set_tunnel": FieldTunID, "set_tunnel64": FieldTunID, "mod_nw_tos": FieldIPTOS,
+}
+
+func parseLegacy(name, arg string) (Action, error) {
+	f, ok := legacy[name]
+	if !ok {
+		return nil, fmt.Errorf("no such action")
+	}
+	m, err := parseConstraint(f, arg)
+	if f == FieldIPTOS {
+		m = exact(FieldIPDSCP, m.Uint()>>2)
+	}
+	return SetField(m), err
+}
+
+func parseMove(s string) (src, dst Subfield, err error) {
+	from, to, _ := strings.Cut(s, "->")
+	if src, err = parseSubfield(from); err == nil {
+		dst, err = parseSubfield(to)
+	}
+	return src, dst, err
 }
 
 func parseSetField(s string) (Action, error) {
@@ -162,7 +261,10 @@ func parseSetField(s string) (Action, error) {
 	}
 	f, ok := FieldByName(name)
 	if !ok {
-		return nil, fmt.Errorf("no field %q", name)
+		return nil, errField(name)
+	}
+	if name == "in_port" {
+		f = FieldNXMInPort
 	}
 	m, err := parseConstraint(f, value)
 	return SetField(m), err
@@ -178,19 +280,16 @@ func parseLoad(s string) (FieldMatch, error) {
 	if err != nil {
 		return FieldMatch{}, err
 	}
+	return parseRun(number, dst)
+}
+
+// parseRun reads the value of bits of a field.
+func parseRun(number string, dst Subfield) (FieldMatch, error) {
 	v, err := parseNumber(number, dst.Size)
 	if err != nil {
 		return FieldMatch{}, err
 	}
-	// Shift the number to its place in the field.
-	n, size := dst.Field.Bytes(), (dst.Size+7)/8
-	value, mask := make([]byte, n), make([]byte, n)
-	for i := range dst.Size {
-		at := dst.Offset + i
-		mask[n-1-at/8] |= 1 << (at % 8)
-		value[n-1-at/8] |= (v[size-1-i/8] >> (i % 8) & 1) << (at % 8)
-	}
-	return NewFieldMatch(dst.Field, value, mask), nil
+	return runMatch(v, dst), nil
 }
 
 func parseCT(s string) (Action, error) {
@@ -210,6 +309,8 @@ func parseCT(s string) (Action, error) {
 		case name == "table":
 			o.HasTable = true
 			err = parseUint(value, &o.Table)
+		case name == "alg":
+			o.Alg, err = parseAlg(value)
 		case name == "zone" && strings.Contains(value, "["):
 			var f Subfield
 			f, err = parseSubfield(value)
@@ -315,62 +416,4 @@ func cutAddr(s string, to *netip.Addr) (rest string, err error) {
 	}
 	*to = a.Unmap()
 	return rest, err
-}
-
-func parseLearn(s string) (Action, error) {
-	l := LearnSpec{Priority: 32768}
-	for p := range strings.SplitSeq(s, ",") {
-		name, value, hasValue := strings.Cut(p, "=")
-		var err error
-		switch {
-		case name == "table":
-			err = parseUint(value, &l.Table)
-		case name == "priority":
-			err = parseUint(value, &l.Priority)
-		case name == "idle_timeout":
-			err = parseUint(value, &l.IdleTimeout)
-		case name == "hard_timeout":
-			err = parseUint(value, &l.HardTimeout)
-		case name == "cookie":
-			l.Cookie, err = strconv.ParseUint(value, 0, 64)
-		case p == "delete_learned":
-			l.DeleteLearned = true
-		case strings.HasPrefix(p, "load:"):
-			err = l.parseLoad(p[5:])
-		case hasValue:
-			f, ok := FieldByName(name)
-			if !ok {
-				return nil, fmt.Errorf("no field %q", name)
-			}
-			var m FieldMatch
-			m, err = parseConstraint(f, value)
-			l.Match = append(l.Match, m)
-		default:
-			var f Subfield
-			if f, err = parseSubfield(p); err == nil && f != f.Field.Whole() {
-				err = fmt.Errorf("not a whole field")
-			}
-			l.Copy = append(l.Copy, f.Field)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p, err)
-		}
-	}
-	return Learn(l), nil
-}
-
-func (l *LearnSpec) parseLoad(s string) error {
-	from, to, _ := strings.Cut(s, "->")
-	if !strings.Contains(from, "[") {
-		m, err := parseLoad(s)
-		l.Load = append(l.Load, m)
-		return err
-	}
-	src, err := parseSubfield(from)
-	if err != nil {
-		return err
-	}
-	dst, err := parseSubfield(to)
-	l.LoadFrom = append(l.LoadFrom, LearnLoad{src, dst})
-	return err
 }

@@ -18,7 +18,7 @@ var flowTexts = []string{
 	"table=20,priority=9,eth_type=0x806,arp_op=1,arp_tpa=10.4.0.1 actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:2->arp_op,IN_PORT",
 	"table=30,priority=1,eth_type=0x800 actions=ct(table=31,zone=NXM_NX_REG5[0..15])",
 	"table=31,priority=1,eth_type=0x800,ct_state=+est+rpl-inv+trk actions=resubmit(,40)",
-	"table=31,priority=2,eth_type=0x800,ct_state=0x100/0x100 actions=NORMAL",
+	"table=31,priority=2,eth_type=0x800,ct_state=+dnat actions=NORMAL",
 	"table=31,priority=3,conj_id=77 actions=ct(commit,zone=5,exec(set_field:0x6->ct_mark))",
 	"table=31,priority=4,reg0=0x7 actions=conjunction(77,1/2),conjunction(78,2/3)",
 	"table=31,priority=5,eth_type=0x86dd,nw_proto=6,tcp_dst=4096/0xf000 actions=LOCAL",

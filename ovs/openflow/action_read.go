@@ -8,55 +8,57 @@ import (
 )
 
 // maxNesting bounds actions within actions.
-const maxNesting = 4
+const maxNesting = 10
 
-// readInstructions reads the instructions of a flow as a list of actions.
+// cutAction takes an action or instruction off b; both begin with a type and
+// a length, of 8 bytes and more.
+func cutAction(b []byte) (wire, rest []byte, err error) {
+	if len(b) < 8 {
+		return nil, nil, malformed("action or instruction of %d bytes", len(b))
+	}
+	n := int(be.Uint16(b[2:]))
+	if n < 8 || n > len(b) {
+		return nil, nil, malformed("action or instruction of length %d among %d bytes", n, len(b))
+	}
+	return b[:n], b[n:], nil
+}
+
+// countActions counts actions and checks their lengths.
+func countActions(b []byte) (n int, err error) {
+	for ; len(b) > 0; n++ {
+		wire, rest, err := cutAction(b)
+		if err != nil {
+			return 0, err
+		}
+		if len(wire)%8 != 0 {
+			return 0, malformed("action of length %d", len(wire))
+		}
+		b = rest
+	}
+	return n, nil
+}
+
+// readInstructions reads the instructions of one flow.
 func readInstructions(b []byte) ([]ovs.Action, error) {
-	r := reader{b: b}
-	var list []ovs.Action
-	var next ovs.Action
-	for len(r.b) > 0 {
-		typ, n := r.u16(), int(r.u16())
-		body := r.sub(n - 4)
-		if r.bad || n < 8 {
-			return nil, malformed("instruction of length %d", n)
-		}
-		switch typ {
-		case 1:
-			next = ovs.Goto(body.u8())
-		case 4:
-			body.skip(4)
-			var err error
-			if list, err = readActions(body.b, 0); err != nil {
-				return nil, err
-			}
-		default:
-			return nil, malformed("instruction of type %d", typ)
-		}
-	}
-	if next != nil {
-		list = append(list, next)
-	}
-	return list, nil
+	var d flowReader
+	return d.instructions(b)
 }
 
 func readActions(b []byte, depth int) ([]ovs.Action, error) {
 	if depth > maxNesting {
 		return nil, malformed("actions nested deeper than %d", maxNesting)
 	}
-	r := reader{b: b}
-	var list []ovs.Action
-	for len(r.b) > 0 {
-		typ, n := r.u16(), int(r.u16())
-		body := r.sub(n - 4)
-		if r.bad || n < 8 {
-			return nil, malformed("action of length %d", n)
-		}
-		a, err := readKnown(typ, body, depth)
-		if err != nil {
+	n, err := countActions(b)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	list := make([]ovs.Action, n)
+	for i := range list {
+		n := int(be.Uint16(b[2:]))
+		if list[i], err = readAction(b[:n], depth); err != nil {
 			return nil, err
 		}
-		list = append(list, a)
+		b = b[n:]
 	}
 	return list, nil
 }
@@ -64,21 +66,20 @@ func readActions(b []byte, depth int) ([]ovs.Action, error) {
 // errUnknown says that package ovs cannot say an action. It is then kept as it is.
 var errUnknown = errors.New("unknown action")
 
-// readKnown reads an action, whose body has the length that its header says.
-func readKnown(typ uint16, body reader, depth int) (ovs.Action, error) {
-	whole := body.b
-	a, err := readAction(typ, &body, depth)
+// readAction reads an action, which is all of wire.
+func readAction(wire []byte, depth int) (ovs.Action, error) {
+	r := reader{b: wire[4:]}
+	a, err := readKnown(be.Uint16(wire), &r, depth)
 	switch {
-	case errors.Is(err, errUnknown):
-		wire := be.AppendUint16(be.AppendUint16(nil, typ), uint16(len(whole)+4))
-		return ovs.UnknownAction{Wire: string(append(wire, whole...))}, nil
-	case err == nil && body.bad:
-		return nil, malformed("action of type %d is cut short", typ)
+	case err == errUnknown:
+		return ovs.UnknownAction{Wire: string(wire)}, nil
+	case err == nil && r.bad:
+		return nil, malformed("action of type %d is cut short", be.Uint16(wire))
 	}
 	return a, err
 }
 
-func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
+func readKnown(typ uint16, r *reader, depth int) (ovs.Action, error) {
 	switch typ {
 	case actOutput:
 		port, most := r.u32(), r.u16()
@@ -87,14 +88,25 @@ func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
 		}
 		return ovs.Output(port), nil
 	case actPushVLAN:
-		if r.u16() != etherVLAN {
-			return nil, errUnknown
-		}
-		return ovs.PushVLAN(), nil
+		return ovs.PushVLANAction{EtherType: r.u16()}, nil
 	case actPopVLAN:
 		return ovs.PopVLAN(), nil
+	case actPushMPLS:
+		return ovs.PushMPLS(r.u16()), nil
+	case actPopMPLS:
+		return ovs.PopMPLS(r.u16()), nil
+	case actSetMPLSTTL:
+		return ovs.SetMPLSTTL(r.u8()), nil
+	case actDecMPLSTTL:
+		return ovs.DecMPLSTTL(), nil
+	case actSetTTL:
+		return ovs.SetTTL(r.u8()), nil
 	case actDecTTL:
 		return ovs.DecTTL(), nil
+	case actSetQueue:
+		return ovs.SetQueue(r.u32()), nil
+	case actMeter:
+		return ovs.Meter(r.u32()), nil
 	case actGroup:
 		return ovs.ToGroup(r.u32()), nil
 	case actSetField:
@@ -106,12 +118,7 @@ func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
 	case actCopyField:
 		bits, from, to := int(r.u16()), int(r.u16()), int(r.u16())
 		r.skip(2)
-		src, ok1 := readField(r)
-		dst, ok2 := readField(r)
-		if !ok1 || !ok2 {
-			return nil, errUnknown
-		}
-		return ovs.Move(ovs.Subfield{Field: src, Offset: from, Size: bits}, ovs.Subfield{Field: dst, Offset: to, Size: bits}), nil
+		return readMove(r, bits, from, to)
 	case actExperimenter:
 		if r.u32() != nicira {
 			return nil, errUnknown
@@ -119,6 +126,15 @@ func readAction(typ uint16, r *reader, depth int) (ovs.Action, error) {
 		return readNicira(r.u16(), r, depth)
 	}
 	return nil, errUnknown
+}
+
+func readMove(r *reader, bits, from, to int) (ovs.Action, error) {
+	src, ok1 := readField(r)
+	dst, ok2 := readField(r)
+	if !ok1 || !ok2 {
+		return nil, errUnknown
+	}
+	return ovs.Move(ovs.Subfield{Field: src, Offset: from, Size: bits}, ovs.Subfield{Field: dst, Offset: to, Size: bits}), nil
 }
 
 // readField reads the header of a field without a value.
@@ -133,16 +149,12 @@ func readRange(v uint16, f ovs.Field) ovs.Subfield {
 	return ovs.Subfield{Field: f, Offset: int(v >> 6), Size: int(v&0x3f) + 1}
 }
 
+// readNicira reads those of Nicira's actions that others are beside.
 func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
 	switch sub {
 	case nxRegMove:
 		bits, from, to := int(r.u16()), int(r.u16()), int(r.u16())
-		src, ok1 := readField(r)
-		dst, ok2 := readField(r)
-		if !ok1 || !ok2 {
-			return nil, errUnknown
-		}
-		return ovs.Move(ovs.Subfield{Field: src, Offset: from, Size: bits}, ovs.Subfield{Field: dst, Offset: to, Size: bits}), nil
+		return readMove(r, bits, from, to)
 	case nxRegLoad:
 		return readRegLoad(r)
 	case nxRegLoad2:
@@ -152,11 +164,22 @@ func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
 			return nil, errUnknown
 		}
 		return ovs.SetField(m), nil
-	case nxResubmitTable:
+	case nxSetTunnel:
 		r.skip(2)
-		return ovs.Resubmit(r.u8()), nil
-	case nxOutputReg:
+		return ovs.SetField(ovs.TunID(uint64(r.u32()))), nil
+	case nxSetTunnel64:
+		r.skip(6)
+		return ovs.SetField(ovs.TunID(r.u64())), nil
+	case nxResubmit:
+		return ovs.ResubmitPort(portOf(r.u16()), 255), nil
+	case nxResubmitTable, nxResubmitCT:
+		a := ovs.ResubmitAction{Port: portOf(r.u16()), Table: r.u8(), CT: sub == nxResubmitCT}
+		return a, nil
+	case nxOutputReg, nxOutputReg2:
 		v := r.u16()
+		if sub == nxOutputReg2 {
+			r.skip(2)
+		}
 		f, ok := readField(r)
 		if !ok {
 			return nil, errUnknown
@@ -169,10 +192,25 @@ func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
 		return ovs.DecTTL(), nil
 	case nxCT:
 		return readCT(r, depth)
-	case nxLearn:
-		return readLearn(r)
+	case nxLearn, nxLearn2:
+		return readLearn(r, sub == nxLearn2)
+	case nxClone:
+		r.skip(6)
+		list, err := readActions(r.b, depth+1)
+		return ovs.Clone(list...), err
 	}
-	return nil, errUnknown
+	return readMore(sub, r)
+}
+
+// portOf returns the port that a number of 16 bits names, 0 for in_port.
+func portOf(n uint16) uint32 {
+	switch {
+	case n == inPort16:
+		return 0
+	case n >= 0xff00:
+		return uint32(n) | 0xffff0000
+	}
+	return uint32(n)
 }
 
 // readRegLoad reads a load of up to 64 bits into part of a field.
@@ -196,6 +234,9 @@ func readRegLoad(r *reader) (ovs.Action, error) {
 
 func readCT(r *reader, depth int) (ovs.Action, error) {
 	flags := r.u16()
+	if flags&^(ctCommit|ctForce) != 0 {
+		return nil, errUnknown
+	}
 	o := ovs.CTOptions{Commit: flags&ctCommit != 0, Force: flags&ctForce != 0}
 	zone := reader{b: r.take(4)}
 	v := r.u16()
@@ -212,28 +253,26 @@ func readCT(r *reader, depth int) (ovs.Action, error) {
 	if t := r.u8(); t != noRecirculate {
 		o.HasTable, o.Table = true, t
 	}
-	r.skip(5)
-	for len(r.b) > 0 && !r.bad {
-		typ, n := r.u16(), int(r.u16())
-		body := r.sub(n - 4)
-		if r.bad || n < 8 {
-			return nil, malformed("action in ct of length %d", n)
-		}
-		if probe := body; typ == actExperimenter && probe.u32() == nicira && probe.u16() == nxNAT {
-			nat, err := readNAT(&probe)
-			if err != nil {
-				return nil, err
-			}
-			o.NAT = nat
-			continue
-		}
-		a, err := readKnown(typ, body, depth+1)
+	r.skip(3)
+	o.Alg = r.u16()
+	if r.bad {
+		return nil, malformed("ct is cut short")
+	}
+	list := r.b
+	if len(list) >= 16 && be.Uint64(list)&^(0xffff<<32) == actExperimenter<<48|nicira && be.Uint16(list[8:]) == nxNAT {
+		wire, rest, err := cutAction(list)
 		if err != nil {
 			return nil, err
 		}
-		o.Exec = append(o.Exec, a)
+		n := reader{b: wire[10:]}
+		if o.NAT, err = readNAT(&n); err != nil {
+			return nil, err
+		}
+		list = rest
 	}
-	return ovs.CT(o), nil
+	var err error
+	o.Exec, err = readActions(list, depth+1)
+	return ovs.CT(o), err
 }
 
 func readNAT(r *reader) (*ovs.NAT, error) {
@@ -268,87 +307,4 @@ func readNAT(r *reader) (*ovs.NAT, error) {
 		return nil, malformed("nat is cut short")
 	}
 	return n, nil
-}
-
-func readLearn(r *reader) (ovs.Action, error) {
-	l := ovs.LearnSpec{IdleTimeout: r.u16(), HardTimeout: r.u16(), Priority: r.u16(), Cookie: r.u64()}
-	l.DeleteLearned = r.u16()&learnDelete != 0
-	l.Table = r.u8()
-	r.skip(5)
-	for len(r.b) >= 2 && !r.bad {
-		h := r.u16()
-		if h == 0 {
-			break // padding
-		}
-		if err := readLearnSpec(&l, h, r); err != nil {
-			return nil, err
-		}
-	}
-	return ovs.Learn(l), nil
-}
-
-// readLearnSpec reads one part of a learn action (ovs-actions(7)).
-func readLearnSpec(l *ovs.LearnSpec, h uint16, r *reader) error {
-	var value []byte
-	var src ovs.Subfield
-	size, srcKnown := int(h&learnBits), true
-	if h&learnImmediate != 0 {
-		value = r.take((size + 15) / 16 * 2)
-	} else {
-		src, srcKnown = readLearnField(r, size)
-	}
-	kind := h &^ (learnBits | learnImmediate)
-	if kind != learnMatch && kind != learnLoad {
-		return errUnknown
-	}
-	dst, dstKnown := readLearnField(r, size)
-	switch {
-	case r.bad:
-		return malformed("learn is cut short")
-	case !srcKnown || !dstKnown:
-		return errUnknown
-	case value != nil:
-		m, ok := immediate(value, dst)
-		switch {
-		case !ok:
-			return errUnknown
-		case kind == learnLoad:
-			l.Load = append(l.Load, m)
-		case !m.IsExact():
-			return errUnknown
-		default:
-			l.Match = append(l.Match, m)
-		}
-	case kind == learnLoad:
-		l.LoadFrom = append(l.LoadFrom, ovs.LearnLoad{Src: src, Dst: dst})
-	case src != dst || dst != dst.Field.Whole():
-		return errUnknown
-	default:
-		l.Copy = append(l.Copy, dst.Field)
-	}
-	return nil
-}
-
-// readLearnField reads a field and the offset of the bits in it.
-func readLearnField(r *reader, size int) (ovs.Subfield, bool) {
-	f, ok := readField(r)
-	s := ovs.Subfield{Field: f, Offset: int(r.u16()), Size: size}
-	return s, ok && size > 0 && s.Offset+size <= f.Bits()
-}
-
-// immediate returns the constraint that a field has value, padded on the left,
-// in its bits s.
-func immediate(value []byte, s ovs.Subfield) (ovs.FieldMatch, bool) {
-	if n := s.Field.Bytes(); s == s.Field.Whole() {
-		return ovs.NewFieldMatch(s.Field, value[len(value)-n:], nil), true
-	}
-	if s.Size > 64 {
-		return ovs.FieldMatch{}, false
-	}
-	var v uint64
-	for _, x := range value {
-		v = v<<8 | uint64(x)
-	}
-	a, ok := ovs.Load(v, s).(ovs.SetFieldAction)
-	return a.FieldMatch, ok
 }

@@ -291,7 +291,7 @@ func readFlowRemoved(b []byte) (Event, error) {
 	if f.Match, err = readMatch(&r); err != nil {
 		return nil, err
 	}
-	if err := readCounters(&r, &e.FlowStat); err != nil {
+	if err := readFlowCounters(&r, &e.FlowStat); err != nil {
 		return nil, err
 	}
 	return e, nil

@@ -115,76 +115,8 @@ func appendFlowRequest(b []byte, xid uint32, cookie, mask uint64) []byte {
 
 // readFlowStats reads the body of a flow description reply.
 func readFlowStats(b []byte) ([]FlowStat, error) {
-	r := reader{b: b}
-	var out []FlowStat
-	for len(r.b) > 0 {
-		n := int(r.u16())
-		e := r.sub(n - 2)
-		if r.bad || n < 32 {
-			return nil, malformed("flow description of length %d", n)
-		}
-		s, err := readFlowStat(&e)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, s)
-	}
-	return out, nil
-}
-
-func readFlowStat(r *reader) (FlowStat, error) {
-	var s FlowStat
-	f := &s.Flow
-	r.skip(2)
-	f.Table = r.u8()
-	r.skip(1)
-	f.Priority, f.IdleTimeout, f.HardTimeout = r.u16(), r.u16(), r.u16()
-	f.Flags = ovs.FlowFlags(r.u16())
-	r.skip(2)
-	f.Cookie = r.u64()
-	var err error
-	if f.Match, err = readMatch(r); err != nil {
-		return s, err
-	}
-	if err = readCounters(r, &s); err != nil {
-		return s, err
-	}
-	f.Actions, err = readInstructions(r.b)
-	return s, err
-}
-
-// Fields of the counters of a flow (section 7.2.4.2).
-const (
-	oxsClass    = 0x8002
-	oxsDuration = 0
-	oxsPackets  = 4
-	oxsBytes    = 5
-)
-
-func readCounters(r *reader, s *FlowStat) error {
-	r.skip(2)
-	n := int(r.u16())
-	body := r.sub(n - 4)
-	r.skip((8 - n%8) % 8)
-	for len(body.b) > 0 && !body.bad {
-		class, field, size := body.u16(), body.u8()>>1, int(body.u8())
-		v := body.sub(size)
-		if class != oxsClass || size != 8 {
-			continue
-		}
-		switch field {
-		case oxsDuration:
-			s.Duration = v.duration()
-		case oxsPackets:
-			s.Packets = v.u64()
-		case oxsBytes:
-			s.Bytes = v.u64()
-		}
-	}
-	if r.bad || body.bad {
-		return malformed("counters of a flow are cut short")
-	}
-	return nil
+	var r flowReader
+	return r.read(nil, b)
 }
 
 // appendGroupRequest asks for all groups (sections 7.3.5.8 and 7.3.5.9).

@@ -1,0 +1,212 @@
+package openflow
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/tierloom/tierloom/ovs"
+)
+
+// A flowReader reads descriptions of flows. Matches of a reply share their
+// memory, lists of actions that of their neighbours, and actions that were
+// read lately are not made again. The zero value is ready for use.
+type flowReader struct {
+	matches ovs.MatchReader
+	slab    []ovs.Action
+	recent  *[recentActions]recentAction
+}
+
+// recentActions is how many actions a flowReader remembers.
+const recentActions = 512
+
+type recentAction struct {
+	action ovs.Action
+	wire   [56]byte // as long as action's length in it says
+}
+
+// read appends the flows of a description reply's body to out.
+func (d *flowReader) read(out []FlowStat, b []byte) ([]FlowStat, error) {
+	from := len(out)
+	for len(b) > 0 {
+		if len(b) < 32 {
+			return out, malformed("flow description of %d bytes", len(b))
+		}
+		n := int(be.Uint16(b))
+		if n < 32 || n > len(b) {
+			return out, malformed("flow description of length %d", n)
+		}
+		out = append(out, FlowStat{})
+		if err := d.flow(&out[len(out)-1], b[:n]); err != nil {
+			return out, err
+		}
+		b = b[n:]
+	}
+	d.matches.Flush(func(i int, m ovs.Match) { out[from+i].Flow.Match = m })
+	return out, nil
+}
+
+// flow reads a description (section 7.3.5.2), which is b; its match comes with Flush.
+func (d *flowReader) flow(s *FlowStat, b []byte) error {
+	f := &s.Flow
+	f.Table = b[4]
+	f.Priority, f.IdleTimeout, f.HardTimeout = be.Uint16(b[6:]), be.Uint16(b[8:]), be.Uint16(b[10:])
+	f.Flags = ovs.FlowFlags(be.Uint16(b[12:]))
+	f.Cookie = be.Uint64(b[16:])
+	b = b[24:]
+	n := int(be.Uint16(b[2:]))
+	if be.Uint16(b) != 1 || n < 4 || (n+7)&^7 > len(b) {
+		return malformed("match of type %d, length %d", be.Uint16(b), n)
+	}
+	if err := d.matches.Add(b[4:n]); err != nil {
+		return malformed("match: %v", err)
+	}
+	b, err := s.counters(b[(n+7)&^7:])
+	if err != nil {
+		return err
+	}
+	f.Actions, err = d.instructions(b)
+	return err
+}
+
+// Fields of the counters of a flow (section 7.2.4.2).
+const (
+	oxsClass    = 0x8002
+	oxsDuration = 0
+	oxsPackets  = 4
+	oxsBytes    = 5
+)
+
+// counters reads the counters and returns what is behind.
+func (s *FlowStat) counters(b []byte) (rest []byte, err error) {
+	if len(b) < 4 {
+		return nil, malformed("counters of a flow are cut short")
+	}
+	n := int(be.Uint16(b[2:]))
+	if n < 4 || (n+7)&^7 > len(b) {
+		return nil, malformed("counters of a flow of length %d", n)
+	}
+	list, rest := b[4:n], b[(n+7)&^7:]
+	for len(list) > 0 {
+		if len(list) < 4 || 4+int(list[3]) > len(list) {
+			return nil, malformed("counters of a flow are cut short")
+		}
+		class, field, v := be.Uint16(list), list[2]>>1, list[4:4+int(list[3])]
+		list = list[4+len(v):]
+		if class != oxsClass || len(v) != 8 {
+			continue
+		}
+		switch field {
+		case oxsDuration:
+			s.Duration = time.Duration(be.Uint32(v))*time.Second + time.Duration(be.Uint32(v[4:]))
+		case oxsPackets:
+			s.Packets = be.Uint64(v)
+		case oxsBytes:
+			s.Bytes = be.Uint64(v)
+		}
+	}
+	return rest, nil
+}
+
+// instructions reads the instructions of a flow (section 7.2.5) as a list of
+// actions, in the order that they have effect in.
+func (d *flowReader) instructions(b []byte) ([]ovs.Action, error) {
+	var applied []byte
+	var write, metadata, next ovs.Action
+	var cleared bool
+	n := 0
+	for len(b) > 0 {
+		wire, rest, err := cutAction(b)
+		if err != nil {
+			return nil, err
+		}
+		switch typ := be.Uint16(wire); {
+		case typ == instrApply && applied == nil:
+			applied = wire[8:]
+			more, err := countActions(applied)
+			if err != nil {
+				return nil, err
+			}
+			n += more
+		case typ == instrGoto && next == nil:
+			next = ovs.Goto(wire[4])
+		case typ == instrMetadata && metadata == nil && len(wire) == 24:
+			metadata = ovs.WriteMetadata(be.Uint64(wire[8:]), be.Uint64(wire[16:]))
+		case typ == instrWrite && write == nil:
+			list, err := readActions(wire[8:], 1)
+			if err != nil {
+				return nil, err
+			}
+			write = ovs.WriteActions(list...)
+		case typ == instrClear && !cleared:
+			cleared = true
+		default:
+			return nil, malformed("instruction of type %d, length %d", typ, len(wire))
+		}
+		if b = rest; be.Uint16(wire) != instrApply {
+			n++
+		}
+	}
+	list := d.room(n)
+	for len(applied) > 0 {
+		n := int(be.Uint16(applied[2:]))
+		a, err := d.action(applied[:n])
+		if err != nil {
+			return nil, err
+		}
+		list, applied = append(list, a), applied[n:]
+	}
+	if cleared {
+		list = append(list, ovs.ClearActions())
+	}
+	for _, a := range []ovs.Action{write, metadata, next} {
+		if a != nil {
+			list = append(list, a)
+		}
+	}
+	return list, nil
+}
+
+// readFlowCounters reads the counters that stand at r.
+func readFlowCounters(r *reader, s *FlowStat) error {
+	rest, err := s.counters(r.b)
+	r.b = rest
+	return err
+}
+
+// action reads an action, which is all of wire, or finds it among those read lately.
+func (d *flowReader) action(wire []byte) (ovs.Action, error) {
+	if len(wire) > len(recentAction{}.wire) {
+		return readAction(wire, 0)
+	}
+	if d.recent == nil {
+		d.recent = new([recentActions]recentAction)
+	}
+	h := uint64(0)
+	for i := 0; i+8 <= len(wire); i += 8 {
+		h = (h ^ be.Uint64(wire[i:])) * 0x9e3779b97f4a7c15
+		h ^= h >> 29
+	}
+	e := &d.recent[h%recentActions]
+	if e.action != nil && bytes.Equal(e.wire[:len(wire)], wire) {
+		return e.action, nil
+	}
+	a, err := readAction(wire, 0)
+	if err == nil {
+		e.action = a
+		copy(e.wire[:], wire)
+	}
+	return a, err
+}
+
+// room returns an empty list with room for n actions, taken from the slab.
+func (d *flowReader) room(n int) []ovs.Action {
+	if n == 0 {
+		return nil
+	}
+	if len(d.slab)+n > cap(d.slab) {
+		d.slab = make([]ovs.Action, 0, max(256, n))
+	}
+	from := len(d.slab)
+	d.slab = d.slab[:from+n]
+	return d.slab[from : from : from+n]
+}
