@@ -32,7 +32,11 @@ func (c *Conn) RemoveBucket(ctx context.Context, group, bucket uint32) error {
 }
 
 func (c *Conn) bucketMod(ctx context.Context, verb string, command uint16, g ovs.Group, bucket uint32) error {
-	return c.confirmed(ctx, fmt.Sprintf("%s group_id=%d,command_bucket_id=%s", verb, g.ID, bucketText(bucket)), func(xid uint32) ([]byte, error) {
+	what := fmt.Sprintf("%s group_id=%d,command_bucket_id=%s", verb, g.ID, bucketText(bucket))
+	if err := c.since(OpenFlow15, what); err != nil {
+		return err
+	}
+	return c.confirmed(ctx, what, func(xid uint32) ([]byte, error) {
 		b := be.AppendUint16(begin(nil, typeGroupMod, xid), command)
 		b = be.AppendUint32(append(b, byte(g.Type), 0), g.ID)
 		at := len(b)

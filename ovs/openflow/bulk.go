@@ -39,7 +39,7 @@ func (c *Conn) AddFlows(ctx context.Context, flows iter.Seq[ovs.Flow]) (n int, e
 
 // stream sends edits in bundles and returns how many are in force.
 func (c *Conn) stream(ctx context.Context, list iter.Seq[edit]) (n int, err error) {
-	s := bulk{c: c, ctx: ctx}
+	s := bulk{c: c, ctx: ctx, w: bundleWriter{version: c.version}}
 	for e := range list {
 		if err = s.add(e); err != nil {
 			break

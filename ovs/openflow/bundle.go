@@ -25,7 +25,7 @@ func (c *Conn) Apply(ctx context.Context, ch ovs.Changes) error {
 		return err
 	}
 	r := c.reserve(n+2, func(i int) string { return bundleText(ch, i) }, committed)
-	w := bundleWriter{b: make([]byte, 0, 200*n+64), id: c.nextBundle(), xid: r.first}
+	w := bundleWriter{version: c.version, b: make([]byte, 0, 200*n+64), id: c.nextBundle(), xid: r.first}
 	w.control(bundleOpen)
 	for e := range edits(ch) {
 		if err := w.add(e); err != nil {
@@ -58,6 +58,9 @@ func bundleEnd(i int) string {
 // in force. Those to the messages within come only when they are refused.
 func committed(i, n int, typ uint8, body []byte) (part []byte, last bool, err error) {
 	r := reader{b: body}
+	if typ == typeExperimenter && r.u32() == onf && r.u32() == onfBundleControl {
+		typ = typeBundleControl
+	}
 	r.skip(4)
 	kind := r.u16()
 	opened, done := i == 0 && kind == bundleOpen+1, i == n-1 && kind == bundleCommit+1
@@ -76,31 +79,51 @@ func (c *Conn) nextBundle() uint32 {
 
 // A bundleWriter lays the messages of a bundle out (section 7.3.9).
 type bundleWriter struct {
+	version Version
 	b       []byte
 	id, xid uint32 // xid is the next
 }
 
 const bundleFlags = bundleAtomic | bundleOrdered
 
+// Messages of the ONF's, by which OpenFlow 1.3 has bundles (EXT-230).
+const (
+	onfBundleControl = 2300
+	onfBundleAdd     = 2301
+)
+
+// begin starts a message of a bundle.
+func (w *bundleWriter) begin(typ uint8, older uint32, control uint16) {
+	if w.version == OpenFlow13 {
+		w.b = be.AppendUint32(be.AppendUint32(begin(w.b, typeExperimenter, w.xid), onf), older)
+	} else {
+		w.b = begin(w.b, typ, w.xid)
+	}
+	w.b = be.AppendUint16(be.AppendUint32(w.b, w.id), control)
+	w.b = be.AppendUint16(w.b, bundleFlags)
+}
+
 func (w *bundleWriter) control(typ uint16) {
 	start := len(w.b)
-	w.b = be.AppendUint32(begin(w.b, typeBundleControl, w.xid), w.id)
-	w.b = end(be.AppendUint16(be.AppendUint16(w.b, typ), bundleFlags), start)
+	w.begin(typeBundleControl, onfBundleControl, typ)
+	w.b = end(w.b, start)
 	w.xid++
 }
 
 // add appends the message around an edit; with an error, nothing.
 func (w *bundleWriter) add(e edit) error {
 	start := len(w.b)
-	b := be.AppendUint32(begin(w.b, typeBundleAdd, w.xid), w.id)
-	b = be.AppendUint16(append(b, 0, 0), bundleFlags)
-	b, err := e.append(b, w.xid)
+	w.begin(typeBundleAdd, onfBundleAdd, 0)
+	inner := len(w.b)
+	b, err := e.append(w.b, w.xid, w.version)
 	if err == nil && len(b)-start > maxLen {
 		err = fmt.Errorf("openflow: %s: %d bytes, a message holds %d", e, len(b)-start, maxLen)
 	}
 	if err != nil {
+		w.b = w.b[:start]
 		return err
 	}
+	b[inner] = byte(w.version)
 	w.b = end(b, start)
 	w.xid++
 	return nil

@@ -130,6 +130,9 @@ func (a *Async) masks() []*uint32 {
 func (c *Conn) SetAsync(ctx context.Context, primary, secondary Async) error {
 	return c.confirmed(ctx, "set-async", func(xid uint32) ([]byte, error) {
 		b := begin(nil, typeSetAsync, xid)
+		if c.version < OpenFlow14 {
+			return appendAsync13(b, primary, secondary)
+		}
 		for i, m := range secondary.masks() {
 			b = be.AppendUint32(append(b, 0, byte(2*i), 0, 8), *m)
 			b = be.AppendUint32(append(b, 0, byte(2*i+1), 0, 8), *primary.masks()[i])
@@ -143,7 +146,11 @@ func (c *Conn) Async(ctx context.Context) (primary, secondary Async, err error) 
 	err = c.ask(ctx, "get-async", reply(typeGetAsyncReply, 0), func(xid uint32) []byte {
 		return end(begin(nil, typeGetAsyncRequest, xid), 0)
 	}, func(b []byte) error {
-		primary, secondary, err = readAsync(b)
+		read := readAsync
+		if c.version < OpenFlow14 {
+			read = readAsync13
+		}
+		primary, secondary, err = read(b)
 		return err
 	})
 	return primary, secondary, err

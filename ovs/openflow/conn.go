@@ -15,6 +15,9 @@ import (
 
 // Config tunes a [Conn]. The zero value is good.
 type Config struct {
+	// Versions are those to offer; the latest that the switch speaks too is
+	// taken. None means all: OpenFlow 1.3, 1.4 and 1.5.
+	Versions []Version
 	// Timeout bounds the handshake, and how long the switch may leave what is
 	// sent unread. Zero means 30 seconds.
 	Timeout time.Duration
@@ -32,6 +35,9 @@ type Config struct {
 }
 
 func (cfg Config) withDefaults() Config {
+	if len(cfg.Versions) == 0 {
+		cfg.Versions = []Version{OpenFlow13, OpenFlow14, OpenFlow15}
+	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
 	}
@@ -50,8 +56,9 @@ func (cfg Config) withDefaults() Config {
 // A Conn is a connection to a bridge. Make one with [Dial] or [New]. All its
 // methods may be called at once. It implements ovs.Switch.
 type Conn struct {
-	nc  net.Conn
-	cfg Config
+	nc      net.Conn
+	cfg     Config
+	version Version
 
 	br         *bufio.Reader
 	turn       chan struct{} // holds a token while somebody reads; protects br
@@ -85,8 +92,8 @@ func Dial(ctx context.Context, network, addr string, cfg Config) (*Conn, error) 
 	return New(ctx, nc, cfg)
 }
 
-// New makes a connection of nc, which it owns from then on, and agrees on the
-// version: the peer must speak OpenFlow 1.5.
+// New makes a connection of nc, which it owns from then on, and agrees on a
+// version.
 func New(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
 	cfg = cfg.withDefaults()
 	c := &Conn{

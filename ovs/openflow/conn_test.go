@@ -234,9 +234,10 @@ func TestHandshake(t *testing.T) {
 		"1.5":               {message{6, 0, 0, nil}, ""},
 		"bitmap":            {message{4, 0, 0, bitmap(1<<6 | 1<<4)}, ""},
 		"later":             {message{9, 0, 0, bitmap(1<<9 | 1<<6)}, ""},
-		"old":               {message{4, 0, 0, nil}, "OpenFlow 1.5 must be"},
-		"bitmap without":    {message{6, 0, 0, bitmap(1 << 4)}, "OpenFlow 1.5 must be"},
-		"error":             {message{1, 1, 0, []byte{0, 0, 0, 0}}, "does not speak"},
+		"1.3":               {message{4, 0, 0, nil}, ""},
+		"old":               {message{3, 0, 0, nil}, "the switch speaks OpenFlow 1.0, OpenFlow 1.1, OpenFlow 1.2, want one of OpenFlow 1.3"},
+		"bitmap without":    {message{6, 0, 0, bitmap(1 << 1)}, "speaks OpenFlow 1.0, want"},
+		"error":             {message{1, 1, 0, []byte{0, 0, 0, 0}}, "speaks none of OpenFlow 1.3, OpenFlow 1.4, OpenFlow 1.5"},
 		"not hello":         {message{6, 21, 0, nil}, "before hello"},
 		"element cut short": {message{6, 0, 0, []byte{0, 1, 0, 99}}, "malformed"},
 	} {

@@ -57,10 +57,15 @@ func (e edit) String() string {
 	return e.verb + " " + e.group.String()
 }
 
-// append appends the message.
-func (e edit) append(b []byte, xid uint32) ([]byte, error) {
-	if e.flow != nil {
+// append appends the message as a version has it.
+func (e edit) append(b []byte, xid uint32, v Version) ([]byte, error) {
+	switch {
+	case e.flow != nil && v == OpenFlow15:
 		return appendFlowMod(b, xid, e.command, e.flow)
+	case e.flow != nil:
+		return appendOlderFlowMod(b, xid, e.command, e.flow, v)
+	case v == OpenFlow15:
+		return appendGroupMod(b, xid, uint16(e.command), e.group)
 	}
-	return appendGroupMod(b, xid, uint16(e.command), e.group)
+	return appendOlderGroupMod(b, xid, uint16(e.command), e.group, v)
 }

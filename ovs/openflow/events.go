@@ -112,7 +112,7 @@ func (s *Subscription) Close() {
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
 		if m, ok := s.take(); ok {
-			e, err := readEvent(m)
+			e, err := s.c.readEvent(m)
 			if err != nil {
 				return nil, fmt.Errorf("openflow: event: %w", err)
 			}
@@ -206,16 +206,16 @@ func beginNicira(xid, subtype uint32) []byte {
 	return be.AppendUint32(be.AppendUint32(begin(nil, typeExperimenter, xid), nicira), subtype)
 }
 
-func readEvent(m asyncMessage) (Event, error) {
+func (c *Conn) readEvent(m asyncMessage) (Event, error) {
 	switch m.typ {
 	case typePacketIn:
 		return readPacketIn(m.body)
 	case typeExperimenter:
 		return readPacketIn2(m.body)
 	case typeFlowRemoved:
-		return readFlowRemoved(m.body)
+		return older(c, OpenFlow15, readFlowRemoved, readOlderFlowRemoved)(m.body)
 	case typePortStatus:
-		return readPortStatus(m.body)
+		return readPortStatus(m.body, older(c, OpenFlow14, readPorts, readPorts13))
 	case typeRoleStatus:
 		return readRoleStatus(m.body)
 	case typeTableStatus:
@@ -244,7 +244,7 @@ const (
 	PortModified
 )
 
-func readPortStatus(b []byte) (Event, error) {
+func readPortStatus(b []byte, readPorts func([]byte) ([]Port, error)) (Event, error) {
 	r := reader{b: b}
 	reason := PortReason(r.u8())
 	r.skip(7)

@@ -72,7 +72,7 @@ var samples = []struct {
 		erase(readPacketIn2), PacketIn{Length: 99, Frame: []byte("frame"), UserData: []byte{1, 2}}},
 	{"role status", hexed(uint32(RoleSecondary), uint8(1), make([]byte, 3), uint64(7)), erase(readRoleStatus), RoleStatus{RoleSecondary, 1, 7}},
 	{"port status", hexed(uint8(PortDeleted), make([]byte, 7), uint32(5), uint16(40), uint16(0), []byte{2, 0, 0, 0, 0, 1}, uint16(0), "p1", make([]byte, 14), uint32(1), uint32(1)),
-		erase(readPortStatus), PortStatus{PortDeleted, Port{5, "p1", ovs.MAC{2, 0, 0, 0, 0, 1}, true, true}}},
+		func(b []byte) (any, error) { return readPortStatus(b, readPorts) }, PortStatus{PortDeleted, Port{5, "p1", ovs.MAC{2, 0, 0, 0, 0, 1}, true, true}}},
 	{"flow removed", hexed(uint8(3), uint8(RemovedHard), uint16(4), uint16(5), uint16(6), uint64(7), oneMatch, uint16(0), uint16(16), []byte{0x80, 2, oxsPackets << 1, 8}, uint64(9)),
 		erase(readFlowRemoved), FlowRemoved{RemovedHard, FlowStat{Packets: 9, Flow: ovs.Flow{Table: 3, Priority: 4, IdleTimeout: 5, HardTimeout: 6, Cookie: 7, Flags: ovs.SendFlowRemoved, Match: ovs.NewMatch(ovs.Reg(0, 7), ovs.EthType(0x800))}}}},
 	{"tunnel options", hexed(make([]byte, 8), uint32(256), uint16(64), make([]byte, 10), uint16(0x102), uint8(0x80), uint8(4), uint16(1), uint16(0)),
@@ -82,6 +82,23 @@ var samples = []struct {
 		return [2]Async{primary, secondary}, err
 	}, [2]Async{{PacketIn: 5}, {PortStatus: 6}}},
 	{"description", hexed("a", make([]byte, 255), "b", make([]byte, 255), "c", make([]byte, 255), "d", make([]byte, 31), "e", make([]byte, 255)), erase(readDescription), []Description{{"a", "b", "c", "d", "e"}}},
+	{"older flow", hexed(uint16(48+len(oneMatch)), uint8(3), uint8(0), uint32(1), uint32(2), uint16(4), uint16(5), uint16(6), uint16(1), uint32(0), uint64(7), uint64(8), uint64(9), oneMatch),
+		erase(readOlderFlowStats), []FlowStat{{ovs.Flow{Table: 3, Priority: 4, IdleTimeout: 5, HardTimeout: 6, Flags: 1, Cookie: 7, Match: ovs.NewMatch(ovs.Reg(0, 7), ovs.EthType(0x800))}, 8, 9, time.Second + 2}}},
+	{"older group", hexed(uint16(24), uint8(ovs.Select), uint8(0), uint32(9), uint16(16), uint16(5), uint32(2), uint32(anyGroup), uint32(0)),
+		erase(readOlderGroups), []ovs.Group{{ID: 9, Type: ovs.Select, Buckets: []ovs.Bucket{{Weight: 5, WatchPort: 2}}}}},
+	{"older flow removed", hexed(uint64(7), uint16(4), uint8(RemovedHard), uint8(3), uint32(1), uint32(2), uint16(5), uint16(6), uint64(8), uint64(9), oneMatch),
+		erase(readOlderFlowRemoved), FlowRemoved{RemovedHard, FlowStat{ovs.Flow{Table: 3, Priority: 4, IdleTimeout: 5, HardTimeout: 6, Flags: 1, Cookie: 7, Match: ovs.NewMatch(ovs.Reg(0, 7), ovs.EthType(0x800))}, 8, 9, time.Second + 2}}},
+	{"older aggregate", hexed(uint64(6), uint64(7), uint32(5), uint32(0)), erase(readOlderAggregate), Aggregate{5, 6, 7}},
+	{"port of 1.3", hexed(uint32(5), uint32(0), []byte{2, 0, 0, 0, 0, 1}, uint16(0), "p1", make([]byte, 14), uint32(0), uint32(1), make([]byte, 24)),
+		erase(readPorts13), []Port{{5, "p1", ovs.MAC{2, 0, 0, 0, 0, 1}, false, true}}},
+	{"port counters of 1.3", hexed(uint32(5), uint32(0), uint64(1), uint64(2), uint64(3), uint64(4), uint64(5), uint64(6), uint64(7), uint64(8), make([]byte, 32), uint32(1), uint32(2)),
+		erase(readPortStats13), []PortStat{{5, 1, 2, 3, 4, 5, 6, 7, 8, time.Second + 2}}},
+	{"queue counters of 1.3", hexed(uint32(1), uint32(3), uint64(10), uint64(2), uint64(1), uint32(4), uint32(5)),
+		erase(readQueueStats13), []QueueStat{{1, 3, 10, 2, 1, 4*time.Second + 5}}},
+	{"async of 1.3", hexed(uint32(1), uint32(2), uint32(3), uint32(4), uint32(5), uint32(6)), func(b []byte) (any, error) {
+		primary, secondary, err := readAsync13(b)
+		return [2]Async{primary, secondary}, err
+	}, [2]Async{{PacketIn: 1, PortStatus: 3, FlowRemoved: 5}, {PacketIn: 2, PortStatus: 4, FlowRemoved: 6}}},
 	{"error", hexed(uint16(4), uint16(9), "data"), erase(readError), &Error{Type: 4, Code: 9}},
 	{"experimenter's error", hexed(uint16(0xffff), uint16(20), uint32(nicira)), erase(readError), &Error{Type: 0xffff, Code: 20, Experimenter: nicira}},
 }
@@ -126,7 +143,7 @@ func FuzzStream(f *testing.F) {
 	f.Add(multipartRequest(1, multipartPortDesc, 1, 2))
 	f.Add([]byte{version, typeError, 0, 12, 0, 0, 0, 1, 0, 17, 0, 13})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := &Conn{cfg: Config{MaxReply: 1000}, asides: make(chan []byte, 1)}
+		c := &Conn{version: OpenFlow15, cfg: Config{MaxReply: 1000}, asides: make(chan []byte, 1)}
 		for _, e := range []expect{reply(typeBarrierReply, 0), multipart(multipartPortDesc), committed, niciraReply(nxtTLVTableReply)} {
 			r := c.reserve(2, func(int) string { return "" }, e)
 			_ = c.enter(r)

@@ -102,17 +102,6 @@ type FlowStat struct {
 	Duration       time.Duration
 }
 
-// appendFlowRequest asks for the flows whose cookie equals cookie in the bits
-// of mask (section 7.3.5.2).
-func appendFlowRequest(b []byte, xid uint32, cookie, mask uint64) []byte {
-	start := len(b)
-	b = zeros(be.AppendUint16(begin(b, typeMultipartRequest, xid), multipartFlowDesc), 6)
-	b = zeros(append(b, allTables), 3)
-	b = zeros(be.AppendUint32(be.AppendUint32(b, anyPort), anyGroup), 4)
-	b = be.AppendUint64(be.AppendUint64(b, cookie), mask)
-	return end(appendMatch(b, ovs.Match{}), start)
-}
-
 // readFlowStats reads the body of a flow description reply.
 func readFlowStats(b []byte) ([]FlowStat, error) {
 	var r flowReader

@@ -56,7 +56,7 @@ func (f FlowFilter) request(xid uint32, kind uint16) []byte {
 func (c *Conn) FilteredStats(ctx context.Context, f FlowFilter) ([]FlowStat, error) {
 	return dump(ctx, c, "dump-flows", multipartFlowDesc, func(xid uint32) []byte {
 		return f.request(xid, multipartFlowDesc)
-	}, readFlowStats)
+	}, older(c, OpenFlow15, readFlowStats, readOlderFlowStats))
 }
 
 // An Aggregate is the counters of several flows together (section 7.3.5.3).
@@ -70,7 +70,7 @@ func (c *Conn) Aggregate(ctx context.Context, f FlowFilter) (Aggregate, error) {
 	list, err := dump(ctx, c, "dump-aggregate", multipartAggregate, func(xid uint32) []byte {
 		return f.request(xid, multipartAggregate)
 	}, func(b []byte) ([]Aggregate, error) {
-		a, err := readAggregate(b)
+		a, err := older(c, OpenFlow15, readAggregate, readOlderAggregate)(b)
 		return []Aggregate{a}, err
 	})
 	return one("dump-aggregate", list, err)
@@ -161,6 +161,9 @@ func (c *Conn) CancelMonitor(ctx context.Context, id uint32) error {
 // of a monitor, so that it can only be told by what is missing.
 func (c *Conn) monitor(ctx context.Context, verb string, id uint32, f FlowFilter, flags uint16, command uint8) ([]FlowChange, error) {
 	what := fmt.Sprintf("%s %d", verb, id)
+	if err := c.since(OpenFlow14, what); err != nil {
+		return nil, err
+	}
 	about := func(i int) string { return [...]string{what, "barrier"}[i] }
 	answered := false
 	r := c.reserve(2, about, func(i, n int, typ uint8, body []byte) ([]byte, bool, error) {

@@ -163,12 +163,19 @@ func appendProperty(b []byte, typ uint16, value []byte) []byte {
 func (c *Conn) PacketOut(ctx context.Context, inPort uint32, frame []byte, actions ...ovs.Action) error {
 	return c.confirmed(ctx, "packet-out", func(xid uint32) ([]byte, error) {
 		list, err := appendActions(nil, actions)
+		if err == nil && c.version < OpenFlow15 {
+			list, err = olderActions(nil, list)
+		}
 		if err != nil {
 			return nil, err
 		}
 		b := be.AppendUint32(begin(nil, typePacketOut, xid), noBuffer)
-		b = append(be.AppendUint16(b, uint16(len(list))), 0, 0)
-		b = appendMatch(b, ovs.NewMatch(ovs.InPort(inPort)))
+		if c.version < OpenFlow15 {
+			b = zeros(be.AppendUint16(be.AppendUint32(b, inPort), uint16(len(list))), 6)
+		} else {
+			b = append(be.AppendUint16(b, uint16(len(list))), 0, 0)
+			b = appendMatch(b, ovs.NewMatch(ovs.InPort(inPort)))
+		}
 		b = append(append(b, list...), frame...)
 		if len(b) > maxLen {
 			return nil, fmt.Errorf("openflow: packet-out: %d bytes, a message holds %d", len(b), maxLen)

@@ -74,15 +74,19 @@ func readPortStats(b []byte) ([]PortStat, error) {
 		e := r.sub(n - 2)
 		e.skip(2)
 		s := PortStat{Number: e.u32(), Duration: e.duration()}
-		for _, v := range []*uint64{&s.RxPackets, &s.TxPackets, &s.RxBytes, &s.TxBytes, &s.RxDropped, &s.TxDropped, &s.RxErrors, &s.TxErrors} {
-			*v = e.u64()
-		}
+		s.readCounters(&e)
 		if r.bad || e.bad {
 			return nil, malformed("counters of a port of length %d", n)
 		}
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+func (s *PortStat) readCounters(r *reader) {
+	for _, v := range []*uint64{&s.RxPackets, &s.TxPackets, &s.RxBytes, &s.TxBytes, &s.RxDropped, &s.TxDropped, &s.RxErrors, &s.TxErrors} {
+		*v = r.u64()
+	}
 }
 
 func readGroupStats(b []byte) ([]GroupStat, error) {

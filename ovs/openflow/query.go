@@ -24,16 +24,17 @@ func (c *Conn) Flows(ctx context.Context, cookie, mask uint64) ([]ovs.Flow, erro
 // FlowStats returns the flows whose cookie equals cookie in the bits of mask,
 // with their counters.
 func (c *Conn) FlowStats(ctx context.Context, cookie, mask uint64) ([]FlowStat, error) {
-	return dump(ctx, c, "dump-flows", multipartFlowDesc, func(xid uint32) []byte {
-		return appendFlowRequest(nil, xid, cookie, mask)
-	}, readFlowStats)
+	return c.FilteredStats(ctx, FlowFilter{Cookie: cookie, CookieMask: mask})
 }
 
 // Groups implements ovs.Switch.
 func (c *Conn) Groups(ctx context.Context) ([]ovs.Group, error) {
 	return dump(ctx, c, "dump-groups", multipartGroupDesc, func(xid uint32) []byte {
+		if c.version < OpenFlow15 {
+			return multipartRequest(xid, multipartGroupDesc)
+		}
 		return appendGroupRequest(nil, xid, multipartGroupDesc)
-	}, readGroups)
+	}, older(c, OpenFlow15, readGroups, readOlderGroups))
 }
 
 // GroupStats returns the counters of all groups.
@@ -46,15 +47,26 @@ func (c *Conn) GroupStats(ctx context.Context) ([]GroupStat, error) {
 // PortDesc returns the ports of the bridge.
 func (c *Conn) PortDesc(ctx context.Context) ([]Port, error) {
 	return dump(ctx, c, "dump-ports-desc", multipartPortDesc, func(xid uint32) []byte {
+		if c.version < OpenFlow15 {
+			return multipartRequest(xid, multipartPortDesc)
+		}
 		return appendPortRequest(nil, xid, multipartPortDesc)
-	}, readPorts)
+	}, older(c, OpenFlow14, readPorts, readPorts13))
 }
 
 // PortStats returns the counters of all ports.
 func (c *Conn) PortStats(ctx context.Context) ([]PortStat, error) {
 	return dump(ctx, c, "dump-ports", multipartPortStats, func(xid uint32) []byte {
 		return appendPortRequest(nil, xid, multipartPortStats)
-	}, readPortStats)
+	}, older(c, OpenFlow14, readPortStats, readPortStats13))
+}
+
+// older returns how to read what a version changed.
+func older[T any](c *Conn, since Version, now, before func([]byte) (T, error)) func([]byte) (T, error) {
+	if c.version < since {
+		return before
+	}
+	return now
 }
 
 // Features are what a switch says of itself (section 7.3.1).

@@ -20,6 +20,9 @@ type Queue struct {
 
 // Queues returns the queues of all ports.
 func (c *Conn) Queues(ctx context.Context) ([]Queue, error) {
+	if err := c.since(OpenFlow14, "queue-desc"); err != nil {
+		return nil, err
+	}
 	return dump(ctx, c, "queue-desc", multipartQueueDesc, func(xid uint32) []byte {
 		return multipartRequest(xid, multipartQueueDesc, anyPort, allQueues)
 	}, readQueues)
@@ -65,7 +68,7 @@ type QueueStat struct {
 func (c *Conn) QueueStats(ctx context.Context) ([]QueueStat, error) {
 	return dump(ctx, c, "queue-stats", multipartQueueStats, func(xid uint32) []byte {
 		return multipartRequest(xid, multipartQueueStats, anyPort, allQueues)
-	}, readQueueStats)
+	}, older(c, OpenFlow14, readQueueStats, readQueueStats13))
 }
 
 func readQueueStats(b []byte) ([]QueueStat, error) {

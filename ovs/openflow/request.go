@@ -61,7 +61,7 @@ func unexpected(i, n int, typ uint8) error {
 // dispatch hands a message to the request that it answers, or else to the
 // subscribers. Late answers to what was abandoned are passed over.
 func (c *Conn) dispatch(h header, body []byte) error {
-	if h.version != version {
+	if h.version != uint8(c.version) {
 		if h.typ == typeError { // Open vSwitch 3.1 garbles one about a flow monitor
 			return nil
 		}

@@ -23,6 +23,7 @@ func (c *Conn) send(ctx context.Context, b []byte) error {
 		stop := context.AfterFunc(ctx, func() { _ = c.nc.SetWriteDeadline(past) })
 		defer stop()
 	}
+	c.stamp(b)
 	rest, err := c.write(ctx, b)
 	if interrupted := err != nil && err == ctx.Err(); interrupted && len(rest) < len(b) && c.finish(rest) {
 		return context.Cause(ctx)
@@ -34,6 +35,17 @@ func (c *Conn) send(ctx context.Context, b []byte) error {
 	}
 	<-c.writing
 	return err
+}
+
+// stamp gives messages, which are encoded as those of 1.5, the version agreed on.
+func (c *Conn) stamp(b []byte) {
+	if c.version == OpenFlow15 {
+		return
+	}
+	for len(b) >= headerLen {
+		b[0] = byte(c.version)
+		b = b[be.Uint16(b[2:]):]
+	}
 }
 
 // write returns what is left of b when it fails; with the error of the context

@@ -65,6 +65,9 @@ const (
 
 // SetTable sets the configuration of a table; 255 is all.
 func (c *Conn) SetTable(ctx context.Context, t TableConfig) error {
+	if err := c.since(OpenFlow14, "mod-table"); err != nil {
+		return err
+	}
 	return c.confirmed(ctx, "mod-table", func(xid uint32) ([]byte, error) {
 		var config uint32
 		if t.Evict {
@@ -82,6 +85,9 @@ func (c *Conn) SetTable(ctx context.Context, t TableConfig) error {
 
 // Tables returns the configuration of all tables.
 func (c *Conn) Tables(ctx context.Context) ([]TableConfig, error) {
+	if err := c.since(OpenFlow14, "dump-table-desc"); err != nil {
+		return nil, err
+	}
 	return dump(ctx, c, "dump-table-desc", multipartTableDesc, func(xid uint32) []byte {
 		return multipartRequest(xid, multipartTableDesc)
 	}, readTables)
