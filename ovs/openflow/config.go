@@ -117,7 +117,7 @@ type Async struct {
 	FlowRemoved uint32
 	RoleStatus  uint32
 	TableStatus uint32 // 1<<3 and 1<<4: vacancy below and above its limit
-	Forwarded   uint32 // what others change: 1<<0 of groups, 1<<1 of meters
+	Forwarded   uint32 // GroupChanged: 1<<0, MeterChanged: 1<<1
 }
 
 // masks are in the order of the properties' types.

@@ -92,8 +92,10 @@ func Dial(ctx context.Context, network, addr string, cfg Config) (*Conn, error) 
 	return New(ctx, nc, cfg)
 }
 
-// New makes a connection of nc, which it owns from then on, and agrees on a
-// version.
+// New makes a connection of nc, such as a tls.Conn, which it owns from then on,
+// and agrees on a version. The connection must be able to go on after a read
+// deadline. Over TLS, a context that ends in the middle of a write ends the
+// connection: TLS cannot go on after a write deadline.
 func New(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
 	cfg = cfg.withDefaults()
 	c := &Conn{

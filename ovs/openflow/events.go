@@ -10,14 +10,14 @@ import (
 )
 
 // An Event is a message that the switch sends on its own: a [PacketIn],
-// [FlowRemoved], [PortStatus], [TableStatus], [RoleStatus] or [FlowUpdate]; or
-// [Lost], where some are missing.
+// [FlowRemoved], [PortStatus], [TableStatus], [RoleStatus], [FlowUpdate],
+// [GroupChanged] or [MeterChanged]; or [Lost], where some are missing.
 type Event interface{ event() }
 
 // Lost says that a subscriber was too slow: so many messages came between the
 // event before and the one after, and are gone.
 type Lost struct {
-	PacketIns, FlowRemoved, PortStatus, TableStatus, RoleStatus, FlowUpdates int
+	PacketIns, FlowRemoved, PortStatus, TableStatus, RoleStatus, FlowUpdates, Forwarded int
 }
 
 func (Lost) event() {}
@@ -26,7 +26,7 @@ func (l *Lost) count(typ uint8) {
 	counters := map[uint8]*int{
 		typePacketIn: &l.PacketIns, typeExperimenter: &l.PacketIns, typeFlowRemoved: &l.FlowRemoved,
 		typePortStatus: &l.PortStatus, typeTableStatus: &l.TableStatus, typeRoleStatus: &l.RoleStatus,
-		typeMultipartReply: &l.FlowUpdates,
+		typeMultipartReply: &l.FlowUpdates, typeForward: &l.Forwarded,
 	}
 	*counters[typ]++
 }
@@ -179,7 +179,7 @@ func (s *Subscription) put(typ uint8, body []byte) {
 // publishLocked hands a message that nobody asked for to the subscribers.
 func (c *Conn) publishLocked(h header, body []byte) {
 	switch h.typ {
-	case typePacketIn, typeFlowRemoved, typePortStatus, typeRoleStatus, typeTableStatus:
+	case typePacketIn, typeFlowRemoved, typePortStatus, typeRoleStatus, typeTableStatus, typeForward:
 	case typeExperimenter:
 		if !isNicira(body, nxtPacketIn2) {
 			return
@@ -222,6 +222,8 @@ func (c *Conn) readEvent(m asyncMessage) (Event, error) {
 		return readTableStatus(m.body)
 	case typeMultipartReply:
 		return readFlowUpdate(m.body)
+	case typeForward:
+		return readForward(m.body)
 	}
 	return m.lost, nil
 }

@@ -82,6 +82,12 @@ var samples = []struct {
 		return [2]Async{primary, secondary}, err
 	}, [2]Async{{PacketIn: 5}, {PortStatus: 6}}},
 	{"description", hexed("a", make([]byte, 255), "b", make([]byte, 255), "c", make([]byte, 255), "d", make([]byte, 31), "e", make([]byte, 255)), erase(readDescription), []Description{{"a", "b", "c", "d", "e"}}},
+	{"forwarded group", hexed(uint8(6), uint8(typeGroupMod), uint16(32), uint32(1), uint16(groupInsertBucket), uint8(ovs.Select), uint8(0), uint32(9), uint16(8), uint16(0), uint32(77),
+		uint16(8), uint16(0), uint32(3)), erase(readForward), GroupChanged{groupInsertBucket, ovs.Group{ID: 9, Type: ovs.Select, Buckets: []ovs.Bucket{{ID: 3}}}, 77}},
+	{"older forwarded group", hexed(uint8(5), uint8(typeGroupMod), uint16(32), uint32(1), uint16(groupAdd), uint8(ovs.Select), uint8(0), uint32(9), uint16(16), uint16(5), uint32(2), uint32(anyGroup), uint32(0)),
+		erase(readForward), GroupChanged{groupAdd, ovs.Group{ID: 9, Type: ovs.Select, Buckets: []ovs.Bucket{{Weight: 5, WatchPort: 2}}}, BucketAll}},
+	{"forwarded meter", hexed(uint8(6), uint8(typeMeterMod), uint16(32), uint32(1), uint16(1), uint16(MeterKbps), uint32(9), uint16(1), uint16(16), uint32(100), uint32(200), uint32(0)),
+		erase(readForward), MeterChanged{1, Meter{9, MeterKbps, []Band{{BandDrop, 100, 200, 0}}}}},
 	{"older flow", hexed(uint16(48+len(oneMatch)), uint8(3), uint8(0), uint32(1), uint32(2), uint16(4), uint16(5), uint16(6), uint16(1), uint32(0), uint64(7), uint64(8), uint64(9), oneMatch),
 		erase(readOlderFlowStats), []FlowStat{{ovs.Flow{Table: 3, Priority: 4, IdleTimeout: 5, HardTimeout: 6, Flags: 1, Cookie: 7, Match: ovs.NewMatch(ovs.Reg(0, 7), ovs.EthType(0x800))}, 8, 9, time.Second + 2}}},
 	{"older group", hexed(uint16(24), uint8(ovs.Select), uint8(0), uint32(9), uint16(16), uint16(5), uint32(2), uint32(anyGroup), uint32(0)),

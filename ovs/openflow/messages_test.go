@@ -399,6 +399,18 @@ func TestBuckets(t *testing.T) {
 	require.Empty(t, groups[0].Buckets)
 }
 
+func TestChangesOfOthers(t *testing.T) {
+	in, c := dial(t)
+	s := subscribe(t, c, 10)
+	require.NoError(t, c.SetAsync(t.Context(), openflow.Async{Forwarded: 3}, openflow.Async{}))
+	in.Ofctl("add-group", "br0", "group_id=5,type=select,bucket=bucket_id:7,weight:9,actions=output:1")
+	g := next[openflow.GroupChanged](t, s)
+	require.Equal(t, "group_id=5,type=select,bucket=bucket_id:7,weight:9,actions=output:1", g.Group.String())
+	in.Ofctl("add-meter", "br0", "meter=5,kbps,band=type=drop,rate=100")
+	m := next[openflow.MeterChanged](t, s)
+	require.Equal(t, openflow.MeterChanged{Meter: openflow.Meter{ID: 5, Flags: openflow.MeterKbps, Bands: []openflow.Band{{Type: openflow.BandDrop, Rate: 100, Burst: 100}}}}, m)
+}
+
 func TestTunnelOptions(t *testing.T) {
 	_, c := dial(t)
 	one := openflow.TunnelOption{Class: 0x102, Type: 0x80, Length: 4, Index: 0}

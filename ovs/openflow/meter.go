@@ -101,18 +101,23 @@ func readMeters(b []byte) ([]Meter, error) {
 		n := int(r.u16())
 		e := r.sub(n - 2)
 		m := Meter{Flags: MeterFlags(e.u16()), ID: e.u32()}
-		for len(e.b) > 0 {
-			typ, size := BandType(e.u16()), int(e.u16())
-			v := e.sub(size - 4)
-			m.Bands = append(m.Bands, Band{typ, v.u32(), v.u32(), v.u8()})
-			e.bad = e.bad || v.bad
-		}
-		if r.bad || e.bad {
+		if m.Bands = readBands(&e); r.bad || e.bad {
 			return nil, malformed("meter of length %d", n)
 		}
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+func readBands(r *reader) []Band {
+	var out []Band
+	for len(r.b) > 0 {
+		typ, size := BandType(r.u16()), int(r.u16())
+		v := r.sub(size - 4)
+		out = append(out, Band{typ, v.u32(), v.u32(), v.u8()})
+		r.bad = r.bad || v.bad
+	}
+	return out
 }
 
 // A MeterStat is the counters of a meter (section 7.3.5.12).

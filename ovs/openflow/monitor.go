@@ -193,7 +193,10 @@ func (c *Conn) monitor(ctx context.Context, verb string, id uint32, f FlowFilter
 // readFlowUpdate reads a reply that nobody asked for, with its header.
 func readFlowUpdate(b []byte) (Event, error) {
 	changes, err := readFlowChanges(b[8:])
-	return FlowUpdate{changes}, err
+	if err != nil {
+		return nil, err
+	}
+	return FlowUpdate{changes}, nil
 }
 
 func readFlowChanges(b []byte) ([]FlowChange, error) {
