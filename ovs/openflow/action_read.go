@@ -158,7 +158,6 @@ func readNicira(sub uint16, r *reader, depth int) (ovs.Action, error) {
 	case nxRegLoad:
 		return readRegLoad(r)
 	case nxRegLoad2:
-		r.skip(6)
 		m, known := readOXM(r)
 		if !known {
 			return nil, errUnknown

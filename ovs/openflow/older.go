@@ -77,8 +77,8 @@ func olderActions(b, list []byte) ([]byte, error) {
 			b = append(b, one[4:10]...) // how many bits, from and to where
 			b = append(b, one[12:]...)
 		case masked:
-			b = zeros(appendNiciraAction(b, nxRegLoad2), 6)
-			b = append(b, one[4:]...)
+			b = appendNiciraAction(b, nxRegLoad2)
+			b = append(b, one[4:8+one[7]]...) // the field, without padding
 		case typ == actExperimenter && be.Uint32(one[4:]) == nicira && nestedAt[be.Uint16(one[8:])] > 0:
 			at := nestedAt[be.Uint16(one[8:])]
 			var err error

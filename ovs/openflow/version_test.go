@@ -2,6 +2,7 @@ package openflow_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -169,5 +170,41 @@ func TestVersionIsTheLatestOfBoth(t *testing.T) {
 		require.Equal(t, c.want, conn.Version(), c.protocols)
 		require.NoError(t, conn.Barrier(t.Context()))
 		require.NoError(t, conn.Close())
+	}
+}
+
+// TestOlderVersionsSayTheSame sends random flows with an older version and
+// reads them back with it and with 1.5.
+func TestOlderVersionsSayTheSame(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	in := ovstest.Start(t)
+	in.AddBridge("br0")
+	dial := func(v openflow.Version) *openflow.Conn {
+		c, err := openflow.Dial(t.Context(), "unix", in.Mgmt("br0"), openflow.Config{Versions: []openflow.Version{v}})
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	newest := dial(openflow.OpenFlow15)
+	for _, v := range []openflow.Version{openflow.OpenFlow13, openflow.OpenFlow14} {
+		older := dial(v)
+		r := maker{rand.New(rand.NewPCG(seed, uint64(v)))}
+		require.NoError(t, older.Apply(t.Context(), ovs.Changes{GroupDelete: []uint32{5}}))
+		require.NoError(t, newest.Apply(t.Context(), ovs.Changes{GroupAdd: everyGroup()[:1]}))
+		var flows []ovs.Flow
+		for i := range 400 {
+			flows = append(flows, r.flow(i))
+		}
+		require.NoError(t, older.Apply(t.Context(), ovs.Changes{FlowAdd: flows}), v)
+		for _, c := range []*openflow.Conn{newest, older} {
+			got, err := c.Flows(t.Context(), 0, 0)
+			require.NoError(t, err)
+			require.Empty(t, cmp.Diff(text(flows), text(got)), "sent by %s, read by %s", v, c.Version())
+		}
+		require.NoError(t, older.Apply(t.Context(), ovs.Changes{FlowDelete: flows}))
+		left, err := older.Flows(t.Context(), 0, 0)
+		require.NoError(t, err)
+		require.Empty(t, left)
 	}
 }
