@@ -138,3 +138,21 @@ func TestManyCallersAtOnce(t *testing.T) {
 	wg.Wait()
 	require.NoError(t, c.Barrier(t.Context()))
 }
+
+func TestAddFlowsLosesTheSwitch(t *testing.T) {
+	in, c := dial(t)
+	n, err := c.AddFlows(t.Context(), func(yield func(ovs.Flow) bool) {
+		for i := range 100_000 {
+			if i == 5555 {
+				in.KillVSwitchd()
+			}
+			if !yield(typical(i)) {
+				return
+			}
+		}
+	})
+	require.ErrorIs(t, err, openflow.ErrClosed)
+	require.LessOrEqual(t, n, 5000)
+	_, err = c.AddFlows(t.Context(), typicals(1))
+	require.ErrorIs(t, err, openflow.ErrClosed)
+}

@@ -176,24 +176,33 @@ func (s *Subscription) put(typ uint8, body []byte) {
 	}
 }
 
-// publishLocked hands a message that nobody asked for to the subscribers.
-func (c *Conn) publishLocked(h header, body []byte) {
+// Messages of the ONF's, by which OpenFlow 1.3 has what 1.4 has.
+const (
+	onfRoleStatus = 1911
+	onfForward    = 2350
+)
+
+// asynchronous tells what a switch sends on its own, whatever its transaction
+// id, and returns it as the type and body of the standard's.
+func asynchronous(h header, body []byte) (typ uint8, _ []byte, ok bool) {
 	switch h.typ {
 	case typePacketIn, typeFlowRemoved, typePortStatus, typeRoleStatus, typeTableStatus, typeForward:
-	case typeExperimenter:
-		if !isNicira(body, nxtPacketIn2) {
-			return
-		}
+		return h.typ, body, true
 	case typeMultipartReply:
-		if h.xid != 0 || len(body) < 8 || be.Uint16(body) != multipartFlowMonitor {
-			return
+		return h.typ, body, h.xid == 0 && len(body) >= 8 && be.Uint16(body) == multipartFlowMonitor
+	case typeExperimenter:
+		r := reader{b: body}
+		switch experimenter, subtype := r.u32(), r.u32(); {
+		case r.bad:
+		case experimenter == nicira && subtype == nxtPacketIn2:
+			return h.typ, body, true
+		case experimenter == onf && subtype == onfRoleStatus:
+			return typeRoleStatus, r.b, true
+		case experimenter == onf && subtype == onfForward:
+			return typeForward, r.b, true
 		}
-	default:
-		return
 	}
-	for _, s := range c.subscribers {
-		s.put(h.typ, body)
-	}
+	return h.typ, body, false
 }
 
 func isNicira(body []byte, subtype uint32) bool {

@@ -373,3 +373,44 @@ func TestApplyInManyBundles(t *testing.T) {
 		require.NoError(t, c.Close())
 	})
 }
+
+// TestEventsThatCannotBeRead are told to the subscriber, who goes on; a
+// transaction id that a request has does not make them answers.
+func TestEventsThatCannotBeRead(t *testing.T) {
+	port := append([]byte{0, 0, 0, 1, 0, 40}, make([]byte, 34)...)
+	synctest.Test(t, func(t *testing.T) {
+		c := peer(t, openflow.Config{EchoInterval: -1}, func(w io.Writer, m message) {
+			if m.typ == 20 && m.xid > 4 { // after those of Subscribe
+				_, _ = w.Write(message{6, 12, m.xid, []byte{0}}.bytes())
+				_, _ = w.Write(message{6, 10, m.xid, make([]byte, 20)}.bytes())
+				_, _ = w.Write(message{6, 4, m.xid, []byte{0, 0, 0x23, 0x20, 0, 0, 0, 30, 0, 0, 0, 99}}.bytes())
+				_, _ = w.Write(message{6, 4, 0, []byte{0, 0, 0x23, 0x20, 0, 0, 0, 99}}.bytes())
+				_, _ = w.Write(message{6, 12, m.xid, append(make([]byte, 8), port...)}.bytes())
+			}
+			obey(w, m)
+		})
+		s, err := c.Subscribe(t.Context(), 10)
+		require.NoError(t, err)
+		require.NoError(t, c.Barrier(t.Context()))
+		for range 3 {
+			_, err := s.Next(t.Context())
+			require.ErrorIs(t, err, openflow.ErrMalformed)
+		}
+		e, err := s.Next(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, openflow.PortStatus{Port: openflow.Port{Number: 1}}, e)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = s.Next(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, c.Close())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := peer(t, openflow.Config{}, obey)
+		_, err := c.Subscribe(t.Context(), 0)
+		require.ErrorContains(t, err, "a queue of 0")
+		require.NoError(t, c.Close())
+		_, err = c.Subscribe(t.Context(), 1)
+		require.ErrorIs(t, err, openflow.ErrClosed)
+	})
+}

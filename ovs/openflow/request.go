@@ -58,8 +58,8 @@ func unexpected(i, n int, typ uint8) error {
 	return malformed("message of type %d as answer to message %d of %d", typ, i+1, n)
 }
 
-// dispatch hands a message to the request that it answers, or else to the
-// subscribers. Late answers to what was abandoned are passed over.
+// dispatch hands a message to the subscribers, or to the request that it
+// answers. Late answers to what was abandoned are passed over.
 func (c *Conn) dispatch(h header, body []byte) error {
 	if h.version != uint8(c.version) {
 		if h.typ == typeError { // Open vSwitch 3.1 garbles one about a flow monitor
@@ -73,9 +73,14 @@ func (c *Conn) dispatch(h header, body []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if typ, b, ok := asynchronous(h, body); ok {
+		for _, s := range c.subscribers {
+			s.put(typ, b)
+		}
+		return nil
+	}
 	i := slices.IndexFunc(c.pending, func(r *request) bool { return h.xid-r.first <= r.last-r.first })
 	if i < 0 {
-		c.publishLocked(h, body)
 		return nil
 	}
 	return c.answerLocked(c.pending[i], h, body)
