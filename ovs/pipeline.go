@@ -15,9 +15,11 @@ type Stage struct {
 }
 
 // A Pipeline gives the tables of a bridge names, in the order that packets
-// pass them. Make one with [NewPipeline]; it is immutable.
+// pass them, and with [Pipeline.WithNames] also registers, zones and features.
+// Make one with [NewPipeline]; it is immutable.
 type Pipeline struct {
 	stages []Stage
+	names  Names
 }
 
 // NewPipeline checks that stages have names of their own and ascending tables
@@ -39,7 +41,7 @@ func NewPipeline(stages []Stage) (Pipeline, error) {
 			return Pipeline{}, fmt.Errorf("ovs: pipeline: stage %q, table %d: %w: %s", s.Name, s.Table, ErrInvalid, fault)
 		}
 	}
-	return Pipeline{slices.Clone(stages)}, nil
+	return Pipeline{stages: slices.Clone(stages)}, nil
 }
 
 // Stages returns a copy of the stages in order.
