@@ -24,7 +24,8 @@
 // is sent, in one atomic bundle. What others have on the same bridge is
 // neither read nor touched. After a restart of either side the first Sync
 // reads what is there: nothing is sent when nothing changed. [Bridge.Audit]
-// looks for what others did to the share, and repairs it.
+// looks for what others did to the share, and repairs it. [Bridge.Keep] does
+// all this by itself, through any loss of the connection.
 //
 // [ParseFlow] and [ParseGroup] read what String writes and much of what
 // ovs-ofctl does; a [Pipeline] gives tables names.

@@ -174,18 +174,18 @@ func (c *chaos) togglePort(name string) {
 	}
 }
 
-// change makes an owner want about a hundred flows and some of its five groups.
+// change makes an owner want about a hundred flows and five groups.
 func (c *chaos) change(rng *rand.Rand, n int) error {
 	owner := fmt.Sprint("owner", n)
 	var groups []ovs.Group
-	for i := range uint32(5) {
-		if rng.IntN(20) > 0 {
+	for i := range uint32(6) {
+		if rng.IntN(6) > 0 {
 			actions := []ovs.Action{ovs.Output(1 + rng.Uint32N(9))}
-			groups = append(groups, ovs.Group{ID: uint32(n)*5 + i + 1, Type: ovs.All, Buckets: []ovs.Bucket{{ID: 1, Actions: actions}}})
+			groups = append(groups, ovs.Group{ID: uint32(n)*6 + i + 1, Type: ovs.All, Buckets: []ovs.Bucket{{ID: 1, Actions: actions}}})
 		}
 	}
 	var flows []ovs.Flow
-	for i := range uint32(100) {
+	for i := range uint32(107) {
 		if rng.IntN(20) == 0 {
 			continue
 		}
