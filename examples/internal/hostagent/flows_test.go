@@ -77,9 +77,12 @@ func compile(t *testing.T, s *session, objs []intent.Object, ifaces map[string]u
 	stages, err := s.stages(span, here, objs, keys, ifaces)
 	require.NoError(t, err)
 	var flows []ovs.Flow
+	bridge := ovs.NewBridge(nil, share)
 	for _, g := range stages {
 		flows = append(flows, g.flows...)
+		require.NoError(t, bridge.Set(g.name, g.flows, nil))
 	}
+	require.Empty(t, slices.Collect(bridge.Overlaps()), "what a packet meets is never left to the switch")
 	seen := map[ovs.Key]bool{}
 	var lines []string
 	for _, f := range flows {
