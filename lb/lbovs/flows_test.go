@@ -37,6 +37,11 @@ func lines(t *testing.T, state []lb.Frontend, pods []lbovs.Pod) (flows, groups [
 		require.NoError(t, one.Validate())
 		flows = append(flows, one.String())
 	}
+	bridge := ovs.NewBridge(nil, ovs.Share{GroupMax: 1<<32 - 1})
+	require.NoError(t, bridge.Set("services", f, g))
+	for c := range bridge.Overlaps() {
+		t.Errorf("a packet may meet either: %s", c)
+	}
 	for _, one := range g {
 		require.NoError(t, one.Validate())
 		groups = append(groups, one.String())

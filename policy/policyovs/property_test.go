@@ -190,7 +190,8 @@ func cookies(p *policy.Program, l policyovs.Layout) map[uint64]string {
 	return out
 }
 
-// checkFlows wants what a switch wants: valid flows with a key each.
+// checkFlows wants what a switch wants: valid flows with a key each, and no
+// two of one priority that a packet can match both.
 func checkFlows(t *testing.T, flows []ovs.Flow) {
 	t.Helper()
 	seen := map[ovs.Key]ovs.Flow{}
@@ -202,6 +203,11 @@ func checkFlows(t *testing.T, flows []ovs.Flow) {
 			require.FailNow(t, "two flows with one match", "%s\n%s", other, f)
 		}
 		seen[f.Key()] = f
+	}
+	bridge := ovs.NewBridge(nil, ovs.Share{})
+	require.NoError(t, bridge.Set("policy", flows, nil))
+	for c := range bridge.Overlaps() {
+		require.FailNow(t, "a packet may meet either", c.String())
 	}
 }
 
