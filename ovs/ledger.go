@@ -126,6 +126,13 @@ func (l *ledger[T]) drop(gone *slot[T]) {
 
 // claim makes p want v in the slot of its key.
 func (l *ledger[T]) claim(s *slot[T], p *part, v *T) {
+	if s.owner == p && l.equal(s.want, v) { // all that is known of it stays true
+		if s.have == s.want {
+			s.have = v
+		}
+		s.want, s.key = v, v
+		return
+	}
 	if s.owner == nil || s.owner == p {
 		l.setWant(s, p, v)
 	} else {
