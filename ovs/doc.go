@@ -27,6 +27,13 @@
 // looks for what others did to the share, and repairs it. [Bridge.Keep] does
 // all this by itself, through any loss of the connection.
 //
+// A switch that restarted has no flows. In fail-mode secure it drops until
+// they are back, and [Bridge.Sync] puts them back in an order in which no
+// packet gets further than it will in the end; in fail-mode standalone it
+// forwards everything meanwhile. Before a planned restart, other_config
+// flow-restore-wait of the Open_vSwitch table makes the kernel's datapath go
+// on by the flows it has, until it is removed after the first Sync.
+//
 // [ParseFlow] and [ParseGroup] read what String writes and much of what
 // ovs-ofctl does; a [Pipeline] gives tables names.
 //

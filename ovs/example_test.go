@@ -2,6 +2,7 @@ package ovs_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tierloom/tierloom/ovs"
@@ -45,4 +46,43 @@ func ExampleBridge() {
 	// 3 0 <nil>
 	// <nil>
 	// 0 1 2 <nil>
+}
+
+func ExampleBridge_Audit() {
+	ctx := context.Background()
+	sw := newFake()
+	b := ovs.NewBridge(sw, share)
+	if err := b.Set("port web-1", []ovs.Flow{flow(1, 2), flow(2, 2)}, nil); err != nil {
+		fmt.Println(err)
+	}
+	_, err := b.Sync(ctx)
+	fmt.Println(err)
+
+	delete(sw.flows, flow(1, 2).Key()) // as somebody with ovs-ofctl might
+	r, err := b.Audit(ctx)
+	fmt.Println(r.Added, err)
+	for _, repair := range r.Repairs {
+		fmt.Println(repair)
+	}
+	// Output:
+	// <nil>
+	// 1 <nil>
+	// missing flow cookie=0x7400000000000000,table=1,priority=1,in_port=1 actions=output:2 of owner "port web-1"
+}
+
+func ExampleBridge_Sync_conflict() {
+	b := ovs.NewBridge(newFake(), share)
+	for owner, out := range map[string]uint32{"port web-1": 2, "port web-2": 3} {
+		if err := b.Set(owner, []ovs.Flow{flow(1, out)}, nil); err != nil {
+			fmt.Println(err)
+		}
+	}
+	_, err := b.Sync(context.Background())
+	fmt.Println(errors.Is(err, ovs.ErrConflict))
+	b.Remove("port web-2")
+	r, err := b.Sync(context.Background())
+	fmt.Println(r.Added, err)
+	// Output:
+	// true
+	// 1 <nil>
 }
