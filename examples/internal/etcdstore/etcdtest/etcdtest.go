@@ -5,10 +5,7 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,20 +16,6 @@ import (
 
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
-
-// Require skips the test if there is no etcd server, and fails it instead if
-// TIERLOOM_REQUIRE lists "etcd".
-func Require(t testing.TB) {
-	t.Helper()
-	_, err := exec.LookPath("etcd")
-	switch {
-	case err == nil:
-	case slices.Contains(strings.Split(os.Getenv(ovstest.RequireEnv), ","), "etcd"):
-		t.Fatalf("etcdtest: %s lists %q: %v", ovstest.RequireEnv, "etcd", err)
-	default:
-		t.Skipf("needs etcd: %v", err)
-	}
-}
 
 // A Server is an etcd server with a data directory.
 type Server struct {
@@ -47,7 +30,7 @@ type Server struct {
 // the test ends.
 func Start(t testing.TB, dir string) *Server {
 	t.Helper()
-	Require(t)
+	ovstest.Require(t, "etcd")
 	s := &Server{Endpoint: freeURL(t), peer: freeURL(t), dir: dir}
 	t.Cleanup(s.Stop)
 	s.run(t)
