@@ -40,6 +40,9 @@ func (s *leases) acquire(ctx context.Context, owner string, want wish) (string, 
 	return e.value, nil
 }
 
+// errInFlight says that a value is on its way to somebody, or back.
+var errInFlight = fmt.Errorf("%w: its lease is being written", ErrInUse)
+
 // retry calls f again while another process is faster, and once when the store
 // may have more to give than is known.
 func (s *leases) retry(ctx context.Context, f func() error) error {
@@ -50,6 +53,12 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 		switch {
 		case errors.Is(err, errLost) && lost < maxLost:
 			reload = lost%reloadAfter == 0 || s.overlaps()
+		case errors.Is(err, errInFlight) && lost < maxLost:
+			err = s.enterAlone(ctx) // when everybody is out, it is known
+			if err != nil {
+				return err
+			}
+			s.leaveAlone()
 		case errors.Is(err, ErrExhausted) && s.registry.shared && !reloaded:
 			reload, reloaded = true, true
 		default:
@@ -161,8 +170,11 @@ func (s *leases) chooseLocked(mine *entry, want wish) (value string, before *ent
 	if value, err = s.pick(want); err == nil {
 		return value, s.of(value), nil
 	}
-	if holder := s.of(want.value); errors.Is(err, ErrInUse) && holder != nil {
-		err = &HeldError{s.record(holder)}
+	if errors.Is(err, ErrInUse) {
+		err = errInFlight
+		if holder := s.of(want.value); holder != nil && !holder.over {
+			err = &HeldError{s.record(holder)}
+		}
 	}
 	return "", nil, err
 }
