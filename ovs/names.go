@@ -132,13 +132,13 @@ func (p Pipeline) Describe(f Flow) string {
 		name := ""
 		switch part[1] {
 		case "zone=", "ct_zone=":
-			name = nameOf(p.names.Zones, func(z Zone) (string, bool) { return z.Name, uint64(z.Zone) == n })
+			name = nameIn(p.names.Zones, func(z Zone) (string, bool) { return z.Name, uint64(z.Zone) == n })
 		case "cookie=":
-			if name = nameOf(p.names.Features, func(f Feature) (string, bool) { return f.Name, f.Feature == CookieFeature(n) }); name != "" {
+			if name = nameIn(p.names.Features, func(f Feature) (string, bool) { return f.Name, f.Feature == CookieFeature(n) }); name != "" {
 				return fmt.Sprintf("owner=%#x,feature=%s,object=%#x", CookieOwner(n), name, CookieObject(n))
 			}
 		default:
-			name = nameOf(p.stages, func(s Stage) (string, bool) { return s.Name, uint64(s.Table) == n })
+			name = nameIn(p.stages, func(s Stage) (string, bool) { return s.Name, uint64(s.Table) == n })
 		}
 		if name == "" {
 			return text
@@ -148,7 +148,7 @@ func (p Pipeline) Describe(f Flow) string {
 }
 
 func (p Pipeline) registerName(text string) string {
-	name := nameOf(p.names.Registers, func(r Register) (string, bool) {
+	name := nameIn(p.names.Registers, func(r Register) (string, bool) {
 		return r.Name, r.Field.String() == text || r.Field == r.Field.Field.Whole() && r.Field.Field.String() == text
 	})
 	if name == "" {
@@ -157,8 +157,8 @@ func (p Pipeline) registerName(text string) string {
 	return name
 }
 
-// nameOf returns the name of the first of the list that is it.
-func nameOf[T any](list []T, is func(T) (name string, ok bool)) string {
+// nameIn returns the name of the first of the list that is it.
+func nameIn[T any](list []T, is func(T) (name string, ok bool)) string {
 	for _, v := range list {
 		if name, ok := is(v); ok {
 			return name

@@ -55,11 +55,6 @@ func olderInstructions(b, list []byte) ([]byte, error) {
 // Lengths of what precedes the actions within these actions of Nicira's.
 var nestedAt = map[uint16]int{nxCT: 24, nxClone: 16}
 
-const (
-	nxClone  = 42
-	actMeter = 29
-)
-
 // olderActions appends actions. What 1.5 gained has a counterpart of Nicira's:
 // copy-field is reg_move, set-field with a mask is reg_load2.
 func olderActions(b, list []byte) ([]byte, error) {
