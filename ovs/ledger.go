@@ -89,6 +89,14 @@ func (l *ledger[T]) all(fn func(*slot[T])) {
 	}
 }
 
+// begin begins a generation, which no slot has seen.
+func (l *ledger[T]) begin() {
+	if l.mark++; l.mark == 0 { // once in four billion
+		l.all(func(s *slot[T]) { s.mark = 0 })
+		l.mark = 1
+	}
+}
+
 // settle follows a change of want or have: it notes what a sync has to do, and
 // forgets a slot that is about nothing.
 func (l *ledger[T]) settle(s *slot[T]) {
@@ -214,7 +222,7 @@ func (l *ledger[T]) replace(p *part, old, slots []*slot[T], list []T) {
 // asks check. With an error nothing is changed.
 func (l *ledger[T]) admit(list []T, check func(*T) error, twice func(a, b *T) error) ([]*slot[T], error) {
 	slots := make([]*slot[T], len(list))
-	l.mark++
+	l.begin()
 	var err error
 	for i := range list {
 		v := &list[i]
@@ -262,7 +270,7 @@ func (l *ledger[T]) forget() {
 // slots with an owner in the order that missing things are to be sent in.
 func (l *ledger[T]) load(list []T, wanted iter.Seq[*slot[T]]) []Repair {
 	var out []Repair
-	l.mark++
+	l.begin()
 	found := func(s *slot[T], v *T) {
 		s.mark = l.mark
 		if !l.alike(s.have, v) && !l.alike(s.want, v) {
