@@ -9,6 +9,9 @@
 // the first span has arrived the agent touches no flow: what is in the switch
 // goes on forwarding and enforcing. The same holds while the manager is away.
 //
+// Every five minutes the agent reads all its flows, puts back what others
+// changed, and logs each flow that it repaired.
+//
 // After each change that the switch has taken, the agent acknowledges the
 // revision of the span; the manager then calls the ports realized.
 package hostagent
