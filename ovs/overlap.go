@@ -68,7 +68,8 @@ type classes struct {
 func (c *classes) add(w wanted) {
 	var masks []byte
 	for _, m := range w.flow.Match.Fields() {
-		masks = append(binary.BigEndian.AppendUint16(masks, uint16(m.Field)), m.Mask[:]...)
+		_, mask := m.Bytes()
+		masks = append(binary.BigEndian.AppendUint16(masks, uint16(m.Field)), mask...)
 	}
 	i, ok := c.index[string(masks)]
 	if !ok {
@@ -104,27 +105,37 @@ func (c *classes) overlaps() iter.Seq[Conflict] {
 	}
 }
 
+// fieldBits are some of a field.
+type fieldBits struct {
+	field Field
+	mask  []byte
+}
+
 // common returns the bits that both matches look at.
-func common(a, b Match) []FieldMatch {
-	var out []FieldMatch
+func common(a, b Match) []fieldBits {
+	var out []fieldBits
 	for _, x := range a.Fields() {
 		if y, ok := b.Field(x.Field); ok {
-			for i := range x.Mask {
-				x.Mask[i] &= y.Mask[i]
+			_, m := x.Bytes()
+			_, n := y.Bytes()
+			both := make([]byte, len(m))
+			for i := range both {
+				both[i] = m[i] & n[i]
 			}
-			out = append(out, x)
+			out = append(out, fieldBits{x.Field, both})
 		}
 	}
 	return out
 }
 
 // project returns the value of the bits.
-func project(m Match, bits []FieldMatch) string {
+func project(m Match, list []fieldBits) string {
 	var out []byte
-	for _, b := range bits {
-		c, _ := m.Field(b.Field)
-		for i := range b.Mask {
-			out = append(out, c.Value[i]&b.Mask[i])
+	for _, b := range list {
+		c, _ := m.Field(b.field)
+		v, _ := c.Bytes()
+		for i := range b.mask {
+			out = append(out, v[i]&b.mask[i])
 		}
 	}
 	return string(out)

@@ -45,7 +45,7 @@ func newPlan(share Share) *plan {
 
 func flowKind(seed maphash.Seed) kind[Flow] {
 	return kind[Flow]{
-		hash:   func(f *Flow) uint64 { return maphash.String(seed, string(f.Key())) },
+		hash:   func(f *Flow) uint64 { return hashFlow(seed, f) },
 		same:   func(a, b *Flow) bool { return a.Table == b.Table && a.Priority == b.Priority && a.Match.Equal(b.Match) },
 		equal:  func(a, b *Flow) bool { return a == b || sameEffect(*a, *b) },
 		text:   func(f *Flow) string { return "flow " + f.String() },
@@ -67,10 +67,24 @@ var groupKind = kind[Group]{
 
 func groupsOf(list []Action, fn func(uint32)) {
 	for _, a := range list {
-		if g, ok := a.(GroupAction); ok {
-			fn(g.ID)
+		switch a := a.(type) {
+		case GroupAction:
+			fn(a.ID)
+		case CloneAction:
+			groupsOf(a.Actions, fn)
+		case WriteActionsAction:
+			groupsOf(a.Actions, fn)
 		}
 	}
+}
+
+func hashFlow(seed maphash.Seed, f *Flow) uint64 {
+	type key struct {
+		table    uint8
+		priority uint16
+		match    Match
+	}
+	return maphash.Comparable(seed, key{f.Table, f.Priority, f.Match})
 }
 
 // set replaces what an owner wants, or with an error leaves it.
