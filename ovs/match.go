@@ -156,6 +156,18 @@ func (m Match) Validate() error {
 	return nil
 }
 
+// Meets returns [ErrInvalid] with what a packet of this match may lack so that
+// an action can read or write field f: what a switch asks of a flow's actions.
+func (m Match) Meets(f Field) error {
+	if f >= numFields {
+		return refuse("no field %d", f)
+	}
+	if what := settingOf(m).unmet(fields[f].needs); what != "" {
+		return refuse("%s needs %s", f, what)
+	}
+	return nil
+}
+
 // checkValue refuses values that the switch does not take.
 func checkValue(c FieldMatch) error {
 	limit := uint64(0)
