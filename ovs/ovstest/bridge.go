@@ -15,12 +15,14 @@ import (
 var ErrRefused = errors.New("switch refused")
 
 // A Bridge is a switch in memory, an ovs.Switch that refuses what Open vSwitch
-// 3.1 refuses, and what package ovs does not let a flow be; [TestSwitch] passes on both. Flows do not time out. Make one
+// 3.1 refuses, and what package ovs does not let a flow be; [TestSwitch] passes on
+// both. Flows do not time out. Trace says what it does to a packet. Make one
 // with [NewBridge]; it may be used concurrently.
 type Bridge struct {
 	mu sync.Mutex // protects all below
 	contents
 	meters map[uint32]bool
+	conns  conntrack // that packets which were sent have committed
 }
 
 // contents are what a bundle changes.
@@ -31,7 +33,7 @@ type contents struct {
 
 // NewBridge returns a bridge without flows and groups, and with these meters.
 func NewBridge(meters ...uint32) *Bridge {
-	b := &Bridge{contents: contents{flows: map[ovs.Key]ovs.Flow{}, groups: map[uint32]ovs.Group{}}, meters: map[uint32]bool{}}
+	b := &Bridge{contents: contents{flows: map[ovs.Key]ovs.Flow{}, groups: map[uint32]ovs.Group{}}, meters: map[uint32]bool{}, conns: conntrack{}}
 	for _, id := range meters {
 		b.meters[id] = true
 	}
