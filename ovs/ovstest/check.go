@@ -24,14 +24,32 @@ func (s *contents) check(f ovs.Flow, meters map[uint32]bool) error {
 			}
 		}
 	}
-	_, err := consistent(f.Match, f.Actions)
+	_, err := consistent(knownOf(f.Match), f.Actions)
 	return err
+}
+
+// known is what is known of a packet at an action: what the flow matched, and
+// how many tags there are at least.
+type known struct {
+	ovs.Match
+	tags int
+}
+
+// maxTags is how many tags Open vSwitch looks at.
+const maxTags = 2
+
+func knownOf(m ovs.Match) known {
+	k := known{Match: m}
+	if m.Meets(ovs.FieldVLANPCP) == nil {
+		k.tags = 1
+	}
+	return k
 }
 
 // consistent checks that a packet that the match lets in has what each action
 // needs (prerequisites in ovs-actions(7)). It returns what is known of the
 // packet after them.
-func consistent(m ovs.Match, list []ovs.Action) (ovs.Match, error) {
+func consistent(m known, list []ovs.Action) (known, error) {
 	for _, a := range list {
 		if err := consistentAction(m, a); err != nil {
 			return m, fmt.Errorf("%s: inconsistent with the match: %w", a, err)
@@ -42,21 +60,24 @@ func consistent(m ovs.Match, list []ovs.Action) (ovs.Match, error) {
 }
 
 // after returns what is known of a packet once it has gone through the action.
-func after(m ovs.Match, a ovs.Action) ovs.Match {
+func after(m known, a ovs.Action) known {
 	switch a := a.(type) {
 	case ovs.PushVLANAction:
-		return m.With(ovs.VLANVID(0))
+		m.Match = m.With(ovs.VLANVID(0))
+		m.tags++
 	case ovs.PopVLANAction:
-		return m.With(ovs.NoVLAN())
+		if m.tags--; m.tags == 0 {
+			m.Match = m.With(ovs.NoVLAN())
+		}
 	case ovs.PushMPLSAction:
-		return m.With(ovs.EthType(a.EtherType))
+		m.Match = m.With(ovs.EthType(a.EtherType))
 	case ovs.PopMPLSAction:
-		return m.With(ovs.EthType(a.EtherType))
+		m.Match = m.With(ovs.EthType(a.EtherType))
 	}
 	return m
 }
 
-func consistentAction(m ovs.Match, a ovs.Action) error {
+func consistentAction(m known, a ovs.Action) error {
 	switch a := a.(type) {
 	case ovs.OutputAction:
 		return checkPort(a.Port)
@@ -73,6 +94,10 @@ func consistentAction(m ovs.Match, a ovs.Action) error {
 		return m.Meets(a.Field.Field)
 	case ovs.StackPopAction:
 		return m.Meets(a.Field.Field)
+	case ovs.PushVLANAction:
+		if m.tags == maxTags {
+			return fmt.Errorf("more than %d tags", maxTags)
+		}
 	case ovs.PopVLANAction:
 		return m.Meets(ovs.FieldVLANPCP)
 	case ovs.DecTTLAction, ovs.DecTTLIDsAction, ovs.SetTTLAction:
@@ -93,7 +118,7 @@ func consistentAction(m ovs.Match, a ovs.Action) error {
 	return nil
 }
 
-func meetAll(m ovs.Match, list ...ovs.Subfield) error {
+func meetAll(m known, list ...ovs.Subfield) error {
 	for _, s := range list {
 		if err := m.Meets(s.Field); err != nil {
 			return err
@@ -116,7 +141,7 @@ func checkPort(port uint32) error {
 	return nil
 }
 
-func consistentCT(m ovs.Match, a ovs.CTAction) error {
+func consistentCT(m known, a ovs.CTAction) error {
 	if err := m.Meets(ovs.FieldIPTTL); err != nil {
 		return err
 	}
@@ -143,13 +168,13 @@ func consistentCT(m ovs.Match, a ovs.CTAction) error {
 
 // consistentLearn checks reads against the flow and writes against the flow
 // to be learned, whose match grows as the learn says.
-func consistentLearn(m ovs.Match, a ovs.LearnAction) error {
-	learned := ovs.NewMatch()
+func consistentLearn(m known, a ovs.LearnAction) error {
+	learned := known{}
 	grow := func(c ovs.FieldMatch) error {
 		if err := learned.Meets(c.Field); err != nil {
 			return err
 		}
-		learned = learned.With(c)
+		learned.Match = learned.With(c)
 		return nil
 	}
 	for _, c := range a.Match {

@@ -176,11 +176,26 @@ func (p Packet) pop() Packet {
 
 func (p Packet) tagged() bool { return p.fields[ovs.FieldVLANVID][0]&0x10 != 0 }
 
+// named is the inverse of stored.
+func (p Packet) named(f ovs.Field) ovs.Field {
+	names := map[uint64][2]ovs.Field{17: {ovs.FieldUDPSrc, ovs.FieldUDPDst}, 132: {ovs.FieldSCTPSrc, ovs.FieldSCTPDst}}
+	if ports, ok := names[p.Uint(ovs.FieldIPProto)]; ok {
+		switch f {
+		case ovs.FieldTCPSrc:
+			return ports[0]
+		case ovs.FieldTCPDst:
+			return ports[1]
+		}
+	}
+	return f
+}
+
 // String returns the fields that are not zero, as a flow would match them.
 func (p Packet) String() string {
 	var parts []string
 	for _, f := range slices.Sorted(maps.Keys(p.fields)) {
 		v := p.fields[f]
+		f = p.named(f)
 		parts = append(parts, fmt.Sprint(ovs.NewFieldMatch(f, v[:f.Bytes()], nil)))
 	}
 	for _, tag := range p.under {

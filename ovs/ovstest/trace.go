@@ -172,11 +172,12 @@ func (r *tracer) resubmit(w *walk, a ovs.ResubmitAction, table uint8, depth int)
 	w.p = w.p.with(ovs.FieldInPort, in)
 }
 
-// group hands the packet to buckets, each of which has a copy.
+// group hands the packet to buckets, each of which has a copy; a bucket's
+// actions are a set.
 func (r *tracer) group(w *walk, id uint32, table uint8, depth int) {
 	g := r.groups[id]
 	for _, b := range r.buckets(g, w.p) {
-		r.aside(w, b.Actions, table, depth)
+		r.aside(w, actionSet(b.Actions), table, depth)
 	}
 }
 
@@ -226,8 +227,11 @@ func (r *tracer) output(w *walk, port uint32) {
 	switch {
 	case port == ovs.PortInPort:
 		port = in
-	case port == in && in != 0:
+	case port == in:
 		return // a packet does not go back where it came from unless told to
+	}
+	if port == 0 {
+		return // there is no such port
 	}
 	r.out.Outputs = append(r.out.Outputs, Sent{port, w.p})
 }

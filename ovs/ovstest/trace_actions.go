@@ -64,7 +64,10 @@ func (r *tracer) modify(w *walk, a ovs.Action) bool {
 	case ovs.PopVLANAction:
 		w.p = w.p.pop()
 	case ovs.DecTTLAction, ovs.DecTTLIDsAction:
-		return w.decTTL()
+		if !w.decTTL() {
+			r.out.Outputs = append(r.out.Outputs, Sent{ovs.PortController, w.p}) // to whoever wants to know
+			return false
+		}
 	case ovs.SetTTLAction:
 		w.p = w.p.write(ovs.NewFieldMatch(ovs.FieldIPTTL, []byte{a.TTL}, nil))
 	case ovs.CTClearAction:
@@ -137,6 +140,7 @@ func (r *tracer) ct(w *walk, a ovs.CTAction) {
 	if a.HasTable {
 		r.queue = append(r.queue, resumed{tracked, a.Table})
 	}
+	w.p = state(w.p, 0, 0, nil)
 }
 
 // exec writes the mark and label of a connection.
