@@ -19,7 +19,7 @@ type Config struct {
 	// taken. None means all: OpenFlow 1.3, 1.4 and 1.5.
 	Versions []Version
 	// Timeout bounds the handshake, and how long the switch may leave what is
-	// sent unread. Zero means 30 seconds.
+	// sent unread (a quarter of it longer at most). Zero means 30 seconds.
 	Timeout time.Duration
 	// EchoInterval is how long the switch may be silent before it is asked
 	// for a sign of life; after three such intervals without a whole message
@@ -38,16 +38,16 @@ func (cfg Config) withDefaults() Config {
 	if len(cfg.Versions) == 0 {
 		cfg.Versions = []Version{OpenFlow13, OpenFlow14, OpenFlow15}
 	}
-	if cfg.Timeout == 0 {
+	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
 	}
 	if cfg.EchoInterval == 0 {
 		cfg.EchoInterval = 10 * time.Second
 	}
-	if cfg.MaxReply == 0 {
+	if cfg.MaxReply <= 0 {
 		cfg.MaxReply = 256 << 20
 	}
-	if cfg.AtomicLimit == 0 {
+	if cfg.AtomicLimit <= 0 {
 		cfg.AtomicLimit = 50000
 	}
 	return cfg
@@ -65,6 +65,7 @@ type Conn struct {
 	background atomic.Bool   // it is the background that reads
 	leads      atomic.Uint64 // how often a caller began to read
 	writing    chan struct{} // holds a token while somebody writes
+	writeStart atomic.Int64  // when the write under way began, 0 is none
 
 	asides chan []byte   // messages for keep to send
 	quit   chan struct{} // closed by fail
@@ -117,6 +118,7 @@ func New(ctx context.Context, nc net.Conn, cfg Config) (*Conn, error) {
 	_ = nc.SetDeadline(time.Time{})
 	c.wg.Go(c.listen)
 	c.wg.Go(c.keep)
+	c.wg.Go(c.watch)
 	return c, nil
 }
 

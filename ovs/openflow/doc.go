@@ -33,7 +33,7 @@
 // Concurrency: all methods of a Conn may be called at once; requests are
 // matched to answers by transaction id, and several are in flight. A caller
 // writes its request and reads while it waits for the answer; a goroutine reads
-// what comes in between, another keeps the connection alive. They end with the
+// what comes in between, others keep the connection alive. They end with the
 // connection, and Close waits for them. A request whose context ends is given
 // up; the connection goes on.
 //

@@ -49,18 +49,22 @@ func (c *Conn) stamp(b []byte) {
 }
 
 // write returns what is left of b when it fails; with the error of the context
-// when that has ended.
+// when that has ended. There is no deadline to set, since a timer for each
+// message costs more than the message: watch looks at when the write began.
 func (c *Conn) write(ctx context.Context, b []byte) ([]byte, error) {
+	defer c.writeStart.Store(0)
 	for len(b) > 0 {
-		deadline := time.Now().Add(c.cfg.Timeout)
-		_ = c.nc.SetWriteDeadline(deadline) // before the look at the context, which interrupts
-		if err := ctx.Err(); err != nil {
+		c.writeStart.Store(time.Now().UnixNano())
+		n, err := c.nc.Write(b[:min(len(b), maxLen)])
+		if b = b[n:]; err == nil {
+			continue
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return b, err
 		}
-		n, err := c.nc.Write(b[:min(len(b), maxLen)])
-		b = b[n:]
-		// An interruption may have been meant for the one who wrote before.
-		if err != nil && !(errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(deadline)) {
+		// The interruption may have been meant for the one who wrote before.
+		_ = c.nc.SetWriteDeadline(time.Time{}) // before the look at the context, which interrupts
+		if err := ctx.Err(); err != nil {
 			return b, err
 		}
 	}
@@ -99,9 +103,25 @@ func (c *Conn) aside(b []byte) {
 	}
 }
 
-// keep sends what is aside, and asks a silent switch for a sign of life, until
-// the connection ends.
+// keep sends what is aside until the connection ends.
 func (c *Conn) keep() {
+	for {
+		select {
+		case <-c.quit:
+			return
+		case b := <-c.asides:
+			if c.send(context.Background(), b) != nil {
+				return
+			}
+		}
+	}
+}
+
+// watch asks a silent switch for a sign of life, and ends the connection when
+// there is none, or when the switch does not read, until it has ended.
+func (c *Conn) watch() {
+	stall := time.NewTicker(max(c.cfg.Timeout/4, 1))
+	defer stall.Stop()
 	var tick <-chan time.Time
 	if c.cfg.EchoInterval > 0 {
 		t := time.NewTicker(c.cfg.EchoInterval)
@@ -110,25 +130,22 @@ func (c *Conn) keep() {
 	}
 	silent := 0
 	for {
-		var b []byte
 		select {
 		case <-c.quit:
 			return
-		case b = <-c.asides:
+		case <-stall.C:
+			if since := c.writeStart.Load(); since != 0 && time.Since(time.Unix(0, since)) >= c.cfg.Timeout {
+				c.fail(fmt.Errorf("%w: it does not read for %v", ErrSilent, c.cfg.Timeout))
+			}
 		case <-tick:
 			if silent++; c.heard.Swap(false) {
 				silent = 0
 			}
 			if silent > 3 {
 				c.fail(fmt.Errorf("%w for %v", ErrSilent, 3*c.cfg.EchoInterval))
-				return
+			} else if silent > 0 {
+				c.aside(end(begin(nil, typeEchoRequest, 0), 0))
 			}
-			if silent > 0 {
-				b = end(begin(nil, typeEchoRequest, 0), 0)
-			}
-		}
-		if len(b) > 0 && c.send(context.Background(), b) != nil {
-			return
 		}
 	}
 }

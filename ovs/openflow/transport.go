@@ -136,7 +136,7 @@ func (c *Conn) await(ctx context.Context, r *request) error {
 
 // lead reads until the request has what it waits for.
 func (c *Conn) lead(ctx context.Context, r *request) error {
-	err := os.ErrDeadlineExceeded
+	var err error
 	for {
 		select {
 		case <-r.ready:
