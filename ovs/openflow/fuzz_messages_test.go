@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -175,4 +176,32 @@ func isOneOf(err error, targets ...error) bool {
 		}
 	}
 	return false
+}
+
+// FuzzOlderActions rewrites any bytes, as an action that is not known may hold
+// them, and what it has rewritten once more: that changes nothing.
+func FuzzOlderActions(f *testing.F) {
+	for _, s := range seeds {
+		flow, err := ovs.ParseFlow(s)
+		require.NoError(f, err)
+		b, err := appendActions(nil, withoutGoto(flow.Actions))
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > maxLen/4 {
+			return
+		}
+		once, err := olderActions(nil, b)
+		if err != nil {
+			return
+		}
+		twice, err := olderActions(nil, once)
+		require.NoError(t, err)
+		require.Equal(t, once, twice)
+	})
+}
+
+func withoutGoto(list []ovs.Action) []ovs.Action {
+	return slices.DeleteFunc(slices.Clone(list), func(a ovs.Action) bool { _, ok := a.(ovs.GotoAction); return ok })
 }

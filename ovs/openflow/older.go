@@ -59,35 +59,44 @@ var nestedAt = map[uint16]int{nxCT: 24, nxClone: 16}
 // copy-field is reg_move, set-field with a mask is reg_load2.
 func olderActions(b, list []byte) ([]byte, error) {
 	r := reader{b: list}
-	for len(r.b) >= 8 {
+	for len(r.b) > 0 {
 		start := len(b)
-		typ, n := be.Uint16(r.b), int(be.Uint16(r.b[2:]))
+		head := r
+		typ, n := head.u16(), int(head.u16())
 		one := r.take(n)
-		masked := typ == actSetField && one[6]&1 == 1
-		switch {
-		case typ == actMeter:
-			return b, fmt.Errorf("meter among the actions needs %s", OpenFlow15)
-		case typ == actCopyField:
-			b = appendNiciraAction(b, nxRegMove)
-			b = append(b, one[4:10]...) // how many bits, from and to where
-			b = append(b, one[12:]...)
-		case masked:
-			b = appendNiciraAction(b, nxRegLoad2)
-			b = append(b, one[4:8+one[7]]...) // the field, without padding
-		case typ == actExperimenter && be.Uint32(one[4:]) == nicira && nestedAt[be.Uint16(one[8:])] > 0:
-			at := nestedAt[be.Uint16(one[8:])]
-			var err error
-			if b, err = olderActions(append(b, one[:at]...), one[at:]); err != nil {
-				return b, err
-			}
-		default:
-			b = append(b, one...)
-			continue
+		if r.bad || n < 8 {
+			return b, fmt.Errorf("action of length %d", n)
+		}
+		var err error
+		if b, err = olderAction(b, typ, one); err != nil {
+			return b, err
 		}
 		b = pad(b, start)
 		be.PutUint16(b[start+2:], uint16(len(b)-start))
 	}
 	return b, nil
+}
+
+// olderAction appends one of at least 8 bytes; its caller pads it and sets its
+// length.
+func olderAction(b []byte, typ uint16, one []byte) ([]byte, error) {
+	n := len(one)
+	switch {
+	case typ == actMeter:
+		return b, fmt.Errorf("meter among the actions needs %s", OpenFlow15)
+	case typ == actCopyField && n >= 20:
+		b = appendNiciraAction(b, nxRegMove)
+		b = append(b, one[4:10]...) // how many bits, from and to where
+		return append(b, one[12:]...), nil
+	case typ == actSetField && one[6]&1 == 1 && 8+int(one[7]) <= n:
+		b = appendNiciraAction(b, nxRegLoad2)
+		return append(b, one[4:8+int(one[7])]...), nil // the field, without padding
+	case typ == actExperimenter && n >= 16 && be.Uint32(one[4:]) == nicira:
+		if at, ok := nestedAt[be.Uint16(one[8:])]; ok && at <= n {
+			return olderActions(append(b, one[:at]...), one[at:])
+		}
+	}
+	return append(b, one...), nil
 }
 
 func appendNiciraAction(b []byte, subtype uint16) []byte {

@@ -12,6 +12,9 @@ import (
 // When the context ends within, the rest follows: half a message would end the
 // connection.
 func (c *Conn) send(ctx context.Context, b []byte) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	select {
 	case c.writing <- struct{}{}:
 	case <-ctx.Done():
@@ -19,22 +22,39 @@ func (c *Conn) send(ctx context.Context, b []byte) error {
 	case <-c.quit:
 		return c.reason()
 	}
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { _ = c.nc.SetWriteDeadline(past) })
-		defer stop()
-	}
 	c.stamp(b)
-	rest, err := c.write(ctx, b)
-	if interrupted := err != nil && err == ctx.Err(); interrupted && len(rest) < len(b) && c.finish(rest) {
-		return context.Cause(ctx)
-	} else if err != nil && !interrupted {
+	calm := c.interruptWrite(ctx)
+	rest, err := c.write(b)
+	calm()
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		if err = context.Cause(ctx); len(rest) < len(b) && c.finish(rest) {
+			return err
+		}
+	case err != nil:
 		c.fail(err)
 		err = c.reason()
-	} else if interrupted {
-		err = context.Cause(ctx)
 	}
 	<-c.writing
 	return err
+}
+
+// interruptWrite has a write end with the context, until calm.
+func (c *Conn) interruptWrite(ctx context.Context) (calm func()) {
+	if ctx.Done() == nil {
+		return func() {}
+	}
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.nc.SetWriteDeadline(past)
+		close(interrupted)
+	})
+	return func() {
+		if !stop() { // nobody else is to be interrupted
+			<-interrupted
+			_ = c.nc.SetWriteDeadline(time.Time{})
+		}
+	}
 }
 
 // stamp gives messages, which are encoded as those of 1.5, the version agreed on.
@@ -48,23 +68,15 @@ func (c *Conn) stamp(b []byte) {
 	}
 }
 
-// write returns what is left of b when it fails; with the error of the context
-// when that has ended. There is no deadline to set, since a timer for each
-// message costs more than the message: watch looks at when the write began.
-func (c *Conn) write(ctx context.Context, b []byte) ([]byte, error) {
+// write returns what is left of b when it fails. There is no deadline to set,
+// since a timer for each message costs more than the message: watch looks at
+// when the write began.
+func (c *Conn) write(b []byte) ([]byte, error) {
 	defer c.writeStart.Store(0)
 	for len(b) > 0 {
 		c.writeStart.Store(time.Now().UnixNano())
 		n, err := c.nc.Write(b[:min(len(b), maxLen)])
-		if b = b[n:]; err == nil {
-			continue
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return b, err
-		}
-		// The interruption may have been meant for the one who wrote before.
-		_ = c.nc.SetWriteDeadline(time.Time{}) // before the look at the context, which interrupts
-		if err := ctx.Err(); err != nil {
+		if b = b[n:]; err != nil {
 			return b, err
 		}
 	}
@@ -80,7 +92,7 @@ func (c *Conn) finish(rest []byte) bool {
 		return false
 	}
 	c.wg.Go(func() {
-		if _, err := c.write(context.Background(), rest); err != nil {
+		if _, err := c.write(rest); err != nil {
 			c.fail(err)
 		}
 		<-c.writing
