@@ -31,25 +31,57 @@ func appendOlderFlowMod(b []byte, xid uint32, command uint8, f *ovs.Flow, v Vers
 	return end(b, start), nil
 }
 
+// instrMeter sends a packet through a meter before all else. Since 1.5 that is
+// an action.
+const instrMeter = 6
+
 // olderInstructions appends instructions.
 func olderInstructions(b, list []byte) ([]byte, error) {
-	const writeActions, applyActions = 3, 4
-	r := reader{b: list}
-	for len(r.b) > 0 {
-		start := len(b)
-		typ, n := be.Uint16(r.b), int(be.Uint16(r.b[2:]))
-		one := r.take(n)
-		if typ != applyActions && typ != writeActions {
+	for len(list) > 0 {
+		one, rest, err := cutAction(list)
+		if err != nil {
+			return b, err
+		}
+		list = rest
+		typ := be.Uint16(one)
+		if typ != instrApply && typ != instrWrite {
 			b = append(b, one...)
 			continue
 		}
-		var err error
-		if b, err = olderActions(append(b, one[:8]...), one[8:]); err != nil {
+		head, actions := one[:8], one[8:]
+		if len(actions) >= 8 && be.Uint16(actions) == actMeter {
+			b = append(append(b, 0, instrMeter, 0, 8), actions[4:8]...)
+			if actions = actions[8:]; len(actions) == 0 {
+				continue
+			}
+		}
+		start := len(b)
+		if b, err = olderActions(append(b, head...), actions); err != nil {
 			return b, err
 		}
 		be.PutUint16(b[start+2:], uint16(len(b)-start))
 	}
 	return b, nil
+}
+
+// readOlderInstructions reads instructions with a meter among them as the
+// action that it is since 1.5.
+func readOlderInstructions(b []byte) ([]ovs.Action, error) {
+	var others []byte
+	var meter []ovs.Action
+	for len(b) > 0 {
+		one, rest, err := cutAction(b)
+		if err != nil {
+			return nil, err
+		}
+		if b = rest; be.Uint16(one) == instrMeter {
+			meter = append(meter, ovs.Meter(be.Uint32(one[4:])))
+		} else {
+			others = append(others, one...)
+		}
+	}
+	list, err := readInstructions(others)
+	return append(meter, list...), err
 }
 
 // Lengths of what precedes the actions within these actions of Nicira's.
@@ -58,21 +90,18 @@ var nestedAt = map[uint16]int{nxCT: 24, nxClone: 16}
 // olderActions appends actions. What 1.5 gained has a counterpart of Nicira's:
 // copy-field is reg_move, set-field with a mask is reg_load2.
 func olderActions(b, list []byte) ([]byte, error) {
-	r := reader{b: list}
-	for len(r.b) > 0 {
-		start := len(b)
-		head := r
-		typ, n := head.u16(), int(head.u16())
-		one := r.take(n)
-		if r.bad || n < 8 {
-			return b, fmt.Errorf("action of length %d", n)
+	for len(list) > 0 {
+		one, rest, err := cutAction(list)
+		if err != nil {
+			return b, err
 		}
-		var err error
-		if b, err = olderAction(b, typ, one); err != nil {
+		start := len(b)
+		if b, err = olderAction(b, be.Uint16(one), one); err != nil {
 			return b, err
 		}
 		b = pad(b, start)
 		be.PutUint16(b[start+2:], uint16(len(b)-start))
+		list = rest
 	}
 	return b, nil
 }
@@ -83,7 +112,7 @@ func olderAction(b []byte, typ uint16, one []byte) ([]byte, error) {
 	n := len(one)
 	switch {
 	case typ == actMeter:
-		return b, fmt.Errorf("meter among the actions needs %s", OpenFlow15)
+		return b, fmt.Errorf("meter that is not the first action needs %s", OpenFlow15)
 	case typ == actCopyField && n >= 20:
 		b = appendNiciraAction(b, nxRegMove)
 		b = append(b, one[4:10]...) // how many bits, from and to where
@@ -168,7 +197,7 @@ func readOlderFlowStats(b []byte) ([]FlowStat, error) {
 		if f.Match, err = readMatch(&e); err != nil {
 			return nil, err
 		}
-		if f.Actions, err = readInstructions(e.b); err != nil {
+		if f.Actions, err = readOlderInstructions(e.b); err != nil {
 			return nil, err
 		}
 		out = append(out, s)

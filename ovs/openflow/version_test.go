@@ -149,6 +149,35 @@ func olderRefusals(t *testing.T, c *openflow.Conn) {
 	}
 }
 
+// TestOlderVersionsHaveEveryAction sends each kind of action with the older
+// versions, also within others.
+func TestOlderVersionsHaveEveryAction(t *testing.T) {
+	in := ovstest.Start(t)
+	in.AddBridge("br0")
+	in.Ofctl("add-meter", "br0", "meter=5,kbps,band=type=drop,rate=100")
+	for _, v := range []openflow.Version{openflow.OpenFlow13, openflow.OpenFlow14} {
+		c, err := openflow.Dial(t.Context(), "unix", in.Mgmt("br0"), openflow.Config{Versions: []openflow.Version{v}})
+		require.NoError(t, err)
+		for _, actions := range []string{
+			"meter:5", "meter:5,output:1", "meter:5,goto_table:9", "note:01.02.03.04.05.06,exit",
+			"multipath(symmetric_l4,50,modulo_n,4,0,NXM_NX_REG0[0..3])", "bundle(eth_src,0,hrw,ofport,members:1,2)",
+			"clone(set_field:0x5/0xf->reg0,move:NXM_NX_REG0[0..7]->NXM_NX_REG1[8..15],clone(set_field:0x50/0xf0->reg2),output:1)",
+			"output(port=1,max_len=100)", "push:NXM_NX_REG0[],pop:NXM_NX_REG1[]", "set_queue:3,pop_queue", "ct_clear",
+			"controller(max_len=100,reason=action,id=0,userdata=01.02)", "write_actions(set_field:0x5/0xf->reg0,output:1)", "clear_actions", "write_metadata:0x5/0xf,goto_table:9",
+			"sample(probability=1,collector_set_id=2,obs_domain_id=3,obs_point_id=4)", "push_vlan:0x8100,set_field:4100->vlan_vid", "set_field:0x5/0xf->metadata",
+		} {
+			f := flow(t, "table=1,priority=1,tcp actions="+actions)
+			require.NoError(t, c.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{f}}), v)
+			got, err := c.Flows(t.Context(), 0, 0)
+			require.NoError(t, err)
+			require.Equal(t, f.String(), got[0].String(), v)
+		}
+		late := flow(t, "table=1,priority=1 actions=output:1,meter:5")
+		require.ErrorContains(t, c.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{late}}), v.String()+": meter that is not the first action needs OpenFlow 1.5")
+		require.NoError(t, c.Close())
+	}
+}
+
 // TestVersionIsTheLatestOfBoth has bridges that speak only some.
 func TestVersionIsTheLatestOfBoth(t *testing.T) {
 	in := ovstest.Start(t)
