@@ -1,7 +1,6 @@
 package openflow_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -47,21 +46,7 @@ func receive(r io.Reader) (message, error) {
 func peer(t *testing.T, cfg openflow.Config, answer func(w io.Writer, m message)) *openflow.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	go func() {
-		defer theirs.Close()
-		r := bufio.NewReader(theirs)
-		if _, err := receive(r); err != nil {
-			return
-		}
-		_, _ = theirs.Write(message{version: 6}.bytes())
-		for {
-			m, err := receive(r)
-			if err != nil {
-				return
-			}
-			answer(theirs, m)
-		}
-	}()
+	go serve(theirs, answer)
 	c, err := openflow.New(t.Context(), ours, cfg)
 	require.NoError(t, err)
 	return c

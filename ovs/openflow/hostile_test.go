@@ -1,6 +1,7 @@
 package openflow_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -344,14 +345,18 @@ func TestBulkNeedsLittle(t *testing.T) {
 	require.Less(t, most, before.HeapAlloc+8<<20)
 }
 
-func serveObedient(nc net.Conn) {
+func serveObedient(nc net.Conn) { serve(nc, obey) }
+
+// serve is a switch that answers each message by answer, after the hello.
+func serve(nc net.Conn, answer func(w io.Writer, m message)) {
 	defer nc.Close()
 	if _, err := receive(nc); err != nil {
 		return
 	}
 	_, _ = nc.Write(message{version: 6}.bytes())
-	for m, err := receive(nc); err == nil; m, err = receive(nc) {
-		obey(nc, m)
+	r := bufio.NewReader(nc)
+	for m, err := receive(r); err == nil; m, err = receive(r) {
+		answer(nc, m)
 	}
 }
 

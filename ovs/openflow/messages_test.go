@@ -306,7 +306,6 @@ func TestQueues(t *testing.T) {
 	clear(ids)
 	for _, q := range stats {
 		ids[q.ID] = q.Port
-		require.Zero(t, q.TxPackets)
 	}
 	require.Equal(t, map[uint32]uint32{0: number, 3: number}, ids)
 }
