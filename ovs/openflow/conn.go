@@ -65,7 +65,7 @@ type Conn struct {
 	background atomic.Bool   // it is the background that reads
 	leads      atomic.Uint64 // how often a caller began to read
 	writing    chan struct{} // holds a token while somebody writes
-	writeStart atomic.Int64  // when the write under way began, 0 is none
+	writes     atomic.Uint64 // begun and ended; odd while one is under way
 
 	asides chan []byte   // messages for keep to send
 	quit   chan struct{} // closed by fail

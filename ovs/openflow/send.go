@@ -70,12 +70,12 @@ func (c *Conn) stamp(b []byte) {
 
 // write returns what is left of b when it fails. There is no deadline to set,
 // since a timer for each message costs more than the message: watch looks at
-// when the write began.
+// whether it goes on.
 func (c *Conn) write(b []byte) ([]byte, error) {
-	defer c.writeStart.Store(0)
 	for len(b) > 0 {
-		c.writeStart.Store(time.Now().UnixNano())
+		c.writes.Add(1)
 		n, err := c.nc.Write(b[:min(len(b), maxLen)])
+		c.writes.Add(1)
 		if b = b[n:]; err != nil {
 			return b, err
 		}
@@ -132,8 +132,10 @@ func (c *Conn) keep() {
 // watch asks a silent switch for a sign of life, and ends the connection when
 // there is none, or when the switch does not read, until it has ended.
 func (c *Conn) watch() {
-	stall := time.NewTicker(max(c.cfg.Timeout/4, 1))
+	const looks = 4
+	stall := time.NewTicker(max(c.cfg.Timeout/looks, 1))
 	defer stall.Stop()
+	stuck, seen := 0, uint64(0)
 	var tick <-chan time.Time
 	if c.cfg.EchoInterval > 0 {
 		t := time.NewTicker(c.cfg.EchoInterval)
@@ -146,7 +148,11 @@ func (c *Conn) watch() {
 		case <-c.quit:
 			return
 		case <-stall.C:
-			if since := c.writeStart.Load(); since != 0 && time.Since(time.Unix(0, since)) >= c.cfg.Timeout {
+			now := c.writes.Load()
+			if stuck++; now%2 == 0 || now != seen {
+				stuck = 0
+			}
+			if seen = now; stuck >= looks {
 				c.fail(fmt.Errorf("%w: it does not read for %v", ErrSilent, c.cfg.Timeout))
 			}
 		case <-tick:
