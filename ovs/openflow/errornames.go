@@ -2,9 +2,7 @@ package openflow
 
 const (
 	onf               = 0x4f4e4600
-	onfBundle         = 2300 // of the ONF's codes for OpenFlow 1.3
 	errorFlowMonitor  = 16
-	errorBundle       = 17
 	errorExperimenter = 0xffff
 )
 
@@ -72,10 +70,18 @@ var errorCodes = map[[2]uint16]string{
 	{17, 14}: "timeout", {17, 15}: "in progress", {17, 16}: "scheduling unsupported", {17, 17}: "scheduled too late", {17, 18}: "scheduled in the past",
 }
 
+// onfErrors are the first of the ONF's codes for OpenFlow 1.3, and the codes of
+// the standard since that they stand for.
+var onfErrors = []struct {
+	first, n, typ, code uint16
+}{
+	{2300, 16, 17, 0}, {2360, 1, 5, 9}, {2370, 3, 15, 0}, {2600, 1, 3, 9}, {2640, 2, 1, 14}, {4250, 1, 2, 16}, {4443, 6, 14, 3},
+}
+
 // niciraErrors are names of Nicira's codes, as Open vSwitch has them since
 // OpenFlow 1.2.
 var niciraErrors = map[uint16]string{
-	2: "bad match", 3: "unknown field", 4: "must be zero", 5: "bad reason", 9: "bad flow monitor event", 10: "error that cannot be said",
+	2: "bad match", 3: "unknown field", 4: "must be zero", 5: "bad reason", 6: "monitor exists", 7: "bad flags of a monitor", 8: "no such monitor", 9: "bad flow monitor event", 10: "error that cannot be said",
 	11: "must be zero in an action", 12: "hardware", 13: "bad table", 15: "bad conjunction",
 	16: "unknown command for options", 17: "bad length of an option", 18: "no such tun_metadata field", 19: "table of options full",
 	20: "field already mapped", 21: "option already mapped", 22: "version within a bundle", 23: "queue details",

@@ -32,24 +32,30 @@ func (e *Error) Error() string {
 func (e *Error) reason() string {
 	switch e.Experimenter {
 	case 0:
-		name := fmt.Sprintf("error type %d", e.Type)
-		if int(e.Type) < len(errorTypes) {
-			name = errorTypes[e.Type]
-		}
-		if s, ok := errorCodes[[2]uint16{e.Type, e.Code}]; ok {
-			name += ", " + s
-		}
-		return fmt.Sprintf("%s (type %d, code %d)", name, e.Type, e.Code)
+		return fmt.Sprintf("%s (type %d, code %d)", errorName(e.Type, e.Code), e.Type, e.Code)
 	case nicira:
 		if s, ok := niciraErrors[e.Code]; ok {
 			return fmt.Sprintf("%s (Nicira, code %d)", s, e.Code)
 		}
 	case onf:
-		if code := e.Code - onfBundle; e.Code >= onfBundle && code < 16 {
-			return fmt.Sprintf("bundle failed, %s (ONF, code %d)", errorCodes[[2]uint16{errorBundle, code}], e.Code)
+		for _, r := range onfErrors {
+			if i := e.Code - r.first; i < r.n {
+				return fmt.Sprintf("%s (ONF, code %d)", errorName(r.typ, r.code+i), e.Code)
+			}
 		}
 	}
 	return fmt.Sprintf("experimenter %#x, code %d", e.Experimenter, e.Code)
+}
+
+func errorName(typ, code uint16) string {
+	name := fmt.Sprintf("error type %d", typ)
+	if int(typ) < len(errorTypes) {
+		name = errorTypes[typ]
+	}
+	if s, ok := errorCodes[[2]uint16{typ, code}]; ok {
+		name += ", " + s
+	}
+	return name
 }
 
 // readError reads the body of an error message. That of an experimenter

@@ -189,12 +189,14 @@ func asynchronous(h header, body []byte) (typ uint8, _ []byte, ok bool) {
 	case typePacketIn, typeFlowRemoved, typePortStatus, typeRoleStatus, typeTableStatus, typeForward:
 		return h.typ, body, true
 	case typeMultipartReply:
-		return h.typ, body, h.xid == 0 && len(body) >= 8 && be.Uint16(body) == multipartFlowMonitor
+		return h.typ, body, h.xid == 0 && (len(body) >= 8 && be.Uint16(body) == multipartFlowMonitor || isMonitor13(body))
 	case typeExperimenter:
 		r := reader{b: body}
 		switch experimenter, subtype := r.u32(), r.u32(); {
 		case r.bad:
 		case experimenter == nicira && subtype == nxtPacketIn2:
+			return h.typ, body, true
+		case experimenter == onf && (subtype == onfPaused || subtype == onfResumed):
 			return h.typ, body, true
 		case experimenter == onf && subtype == onfRoleStatus:
 			return typeRoleStatus, r.b, true
@@ -220,7 +222,7 @@ func (c *Conn) readEvent(m asyncMessage) (Event, error) {
 	case typePacketIn:
 		return readPacketIn(m.body)
 	case typeExperimenter:
-		return readPacketIn2(m.body)
+		return readExperimenter(m.body)
 	case typeFlowRemoved:
 		return older(c, OpenFlow15, readFlowRemoved, readOlderFlowRemoved)(m.body)
 	case typePortStatus:
@@ -230,7 +232,7 @@ func (c *Conn) readEvent(m asyncMessage) (Event, error) {
 	case typeTableStatus:
 		return readTableStatus(m.body)
 	case typeMultipartReply:
-		return readFlowUpdate(m.body)
+		return older(c, OpenFlow14, readFlowUpdate, readFlowUpdate13)(m.body)
 	case typeForward:
 		return readForward(m.body)
 	}

@@ -95,6 +95,9 @@ var samples = []struct {
 		erase(readOlderGroups), []ovs.Group{{ID: 9, Type: ovs.Select, Buckets: []ovs.Bucket{{Weight: 5, WatchPort: 2}}}}},
 	{"older flow removed", hexed(uint64(7), uint16(4), uint8(RemovedHard), uint8(3), uint32(1), uint32(2), uint16(5), uint16(6), uint64(8), uint64(9), oneMatch),
 		erase(readOlderFlowRemoved), FlowRemoved{RemovedHard, FlowStat{ovs.Flow{Table: 3, Priority: 4, IdleTimeout: 5, HardTimeout: 6, Flags: 1, Cookie: 7, Match: ovs.NewMatch(ovs.Reg(0, 7), ovs.EthType(0x800))}, 8, 9, time.Second + 2}}},
+	{"flow changes of 1.3", hexed(make([]byte, 8), uint16(24+len(oneMatch)), uint16(1), uint16(RemovedDelete), uint16(3), uint16(1), uint16(2), uint16(len(oneMatch)), uint8(3), uint8(0), uint64(4), oneMatch,
+		uint16(8), uint16(3), uint32(77)),
+		erase(readFlowChanges13), []FlowChange{{Kind: FlowGone, Reason: RemovedDelete, Flow: ovs.Flow{Table: 3, IdleTimeout: 1, HardTimeout: 2, Priority: 3, Cookie: 4, Match: ovs.NewMatch(ovs.Reg(0, 7), ovs.EthType(0x800))}}, {Kind: FlowOwn, XID: 77}}},
 	{"older aggregate", hexed(uint64(6), uint64(7), uint32(5), uint32(0)), erase(readOlderAggregate), Aggregate{5, 6, 7}},
 	{"port of 1.3", hexed(uint32(5), uint32(0), []byte{2, 0, 0, 0, 0, 1}, uint16(0), "p1", make([]byte, 14), uint32(0), uint32(1), make([]byte, 24)),
 		erase(readPorts13), []Port{{5, "p1", ovs.MAC{2, 0, 0, 0, 0, 1}, false, true}}},
@@ -204,4 +207,21 @@ func FuzzOlderActions(f *testing.F) {
 
 func withoutGoto(list []ovs.Action) []ovs.Action {
 	return slices.DeleteFunc(slices.Clone(list), func(a ovs.Action) bool { _, ok := a.(ovs.GotoAction); return ok })
+}
+
+func TestErrorText(t *testing.T) {
+	for want, e := range map[string]Error{
+		"switch refused x: bad match, prerequisite is missing (type 4, code 9)": {Type: 4, Code: 9},
+		"switch refused x: bad match (type 4, code 999)":                        {Type: 4, Code: 999},
+		"switch refused x: error type 99 (type 99, code 0)":                     {Type: 99},
+		"switch refused x: field already mapped (Nicira, code 20)":              {Experimenter: nicira, Type: 0xffff, Code: 20},
+		"switch refused x: experimenter 0x2320, code 999":                       {Experimenter: nicira, Type: 0xffff, Code: 999},
+		"switch refused x: bundle failed, a message failed (ONF, code 2313)":    {Experimenter: onf, Type: 0xffff, Code: 2313},
+		"switch refused x: bad property, no permission (ONF, code 4448)":        {Experimenter: onf, Type: 0xffff, Code: 4448},
+		"switch refused x: experimenter 0x4f4e4600, code 1":                     {Experimenter: onf, Type: 0xffff, Code: 1},
+		"switch refused x: experimenter 0x1, code 1":                            {Experimenter: 1, Type: 0xffff, Code: 1},
+	} {
+		e.About = "x"
+		require.EqualError(t, &e, "openflow: "+want)
+	}
 }

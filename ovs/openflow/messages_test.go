@@ -14,6 +14,7 @@ import (
 
 	"github.com/tierloom/tierloom/ovs"
 	"github.com/tierloom/tierloom/ovs/openflow"
+	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
 // next waits for an event of a type and passes over others.
@@ -339,7 +340,19 @@ func TestAggregateAndFilters(t *testing.T) {
 }
 
 func TestFlowMonitor(t *testing.T) {
-	in, c := dial(t)
+	for _, v := range []openflow.Version{openflow.OpenFlow13, openflow.OpenFlow14, openflow.OpenFlow15} {
+		t.Run(v.String(), func(t *testing.T) {
+			in := ovstest.Start(t)
+			in.AddBridge("br0")
+			c, err := openflow.Dial(t.Context(), "unix", in.Mgmt("br0"), openflow.Config{Versions: []openflow.Version{v}})
+			require.NoError(t, err)
+			defer c.Close()
+			flowMonitor(t, in, c)
+		})
+	}
+}
+
+func flowMonitor(t *testing.T, in *ovstest.Instance, c *openflow.Conn) {
 	before := ovs.Flow{Table: 1, Priority: 1, Cookie: 5, Actions: []ovs.Action{ovs.Goto(2)}}
 	require.NoError(t, c.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{before, {Table: 2}}}))
 	s := subscribe(t, c, 10)

@@ -143,7 +143,7 @@ func (c *Conn) MonitorFlows(ctx context.Context, id uint32, f FlowFilter) ([]ovs
 	changes, err := c.monitor(ctx, "monitor", id, f, initial|add|removed|modify|instructions, 0)
 	var flows []ovs.Flow
 	for _, change := range changes {
-		if change.Kind == FlowInitial {
+		if change.Kind == FlowInitial || c.version < OpenFlow14 && change.Kind == FlowAdded {
 			flows = append(flows, change.Flow)
 		}
 	}
@@ -152,6 +152,9 @@ func (c *Conn) MonitorFlows(ctx context.Context, id uint32, f FlowFilter) ([]ovs
 
 // CancelMonitor ends a monitor.
 func (c *Conn) CancelMonitor(ctx context.Context, id uint32) error {
+	if c.version < OpenFlow14 {
+		return c.cancelMonitor13(ctx, id)
+	}
 	const cancel = 2
 	_, err := c.monitor(ctx, "monitor-cancel", id, FlowFilter{}, 0, cancel)
 	return err
@@ -161,8 +164,9 @@ func (c *Conn) CancelMonitor(ctx context.Context, id uint32) error {
 // of a monitor, so that it can only be told by what is missing.
 func (c *Conn) monitor(ctx context.Context, verb string, id uint32, f FlowFilter, flags uint16, command uint8) ([]FlowChange, error) {
 	what := fmt.Sprintf("%s %d", verb, id)
-	if err := c.since(OpenFlow14, what); err != nil {
-		return nil, err
+	kind, read := uint16(multipartFlowMonitor), older(c, OpenFlow14, readFlowChanges, readFlowChanges13)
+	if c.version < OpenFlow14 {
+		kind = multipartExperimenter
 	}
 	about := func(i int) string { return [...]string{what, "barrier"}[i] }
 	answered := false
@@ -170,17 +174,17 @@ func (c *Conn) monitor(ctx context.Context, verb string, id uint32, f FlowFilter
 		if i == 1 {
 			return reply(typeBarrierReply, 0)(i, n, typ, body)
 		}
-		part, last, err := multipart(multipartFlowMonitor)(i, n, typ, body)
+		part, last, err := multipart(kind)(i, n, typ, body)
 		answered = last
 		return part, false, err
 	})
-	port, group := f.out()
-	b := multipartRequest(r.first, multipartFlowMonitor, id, port, group)
-	b = append(be.AppendUint16(b, flags), f.table(), command)
-	b = end(appendMatch(b, f.Match), 0)
+	b := f.monitor(r.first, id, flags, command)
+	if c.version < OpenFlow14 {
+		b = monitor13(r.first, id, f, flags)
+	}
 	var out []FlowChange
 	err := c.do(ctx, r, end(begin(b, typeBarrierRequest, r.last), len(b)), func(b []byte) error {
-		part, err := readFlowChanges(b)
+		part, err := read(b)
 		out = append(out, part...)
 		return err
 	})
@@ -188,6 +192,14 @@ func (c *Conn) monitor(ctx context.Context, verb string, id uint32, f FlowFilter
 		err = &Error{Type: errorFlowMonitor, About: what}
 	}
 	return out, err
+}
+
+// monitor is a request about a monitor (section 7.3.5.19).
+func (f FlowFilter) monitor(xid, id uint32, flags uint16, command uint8) []byte {
+	port, group := f.out()
+	b := multipartRequest(xid, multipartFlowMonitor, id, port, group)
+	b = append(be.AppendUint16(b, flags), f.table(), command)
+	return end(appendMatch(b, f.Match), 0)
 }
 
 // readFlowUpdate reads a reply that nobody asked for, with its header.

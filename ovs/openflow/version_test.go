@@ -137,10 +137,9 @@ func olderRefusals(t *testing.T, c *openflow.Conn) {
 	require.ErrorContains(t, c.Apply(t.Context(), ovs.Changes{GroupAdd: []ovs.Group{hashed}}), `group 77: `+c.Version().String()+`: selection method "dp_hash" needs OpenFlow 1.5`)
 	_, err := c.Tables(t.Context())
 	_, queues := c.Queues(t.Context())
-	_, monitor := c.MonitorFlows(t.Context(), 1, openflow.FlowFilter{})
 	config := c.SetTable(t.Context(), openflow.TableConfig{Table: 3})
 	async := c.SetAsync(t.Context(), openflow.Async{TableStatus: 1 << 3}, openflow.Async{})
-	for _, err := range []error{err, queues, monitor, config, async} {
+	for _, err := range []error{err, queues, config, async} {
 		if c.Version() == openflow.OpenFlow13 {
 			require.ErrorContains(t, err, "OpenFlow 1.4")
 		} else {
