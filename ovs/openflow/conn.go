@@ -23,7 +23,8 @@ type Config struct {
 	Timeout time.Duration
 	// EchoInterval is how long the switch may be silent before it is asked
 	// for a sign of life; after three such intervals without a whole message
-	// the connection is closed. Zero means 10 seconds, negative never.
+	// the connection is closed. Zero means 10 seconds, negative never: then a
+	// switch that stops in the middle of a message is waited for.
 	EchoInterval time.Duration
 	// MaxReply bounds the bytes that answer one request; a switch that sends
 	// more loses the connection. Zero means 256 MiB, which is about a million
