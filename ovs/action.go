@@ -260,9 +260,6 @@ func (a SetFieldAction) String() string {
 	if !a.IsExact() {
 		v += "/" + valueText(a.Field, mask)
 	}
-	if a.Field == FieldInPort {
-		return "set_field:" + v + "->in_port_oxm"
-	}
 	return "set_field:" + v + "->" + a.Field.String()
 }
 

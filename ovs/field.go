@@ -1,6 +1,9 @@
 package ovs
 
-import "fmt"
+import (
+	"fmt"
+	"iter"
+)
 
 // A Field is one that OpenFlow can match or set. The order of the constants is
 // the order in which a match lists them: a field comes after what it requires.
@@ -125,12 +128,31 @@ var (
 	ARPTpaField  = FieldARPTpa.Whole()
 )
 
-// Bits returns the field's width.
-func (f Field) Bits() int { return int(fields[f].bits) }
+// Bits returns the field's width, as it counts in a [Subfield].
+func (f Field) Bits() int { return int(fields[f].width) }
 
 // Bytes returns the size of the field's value on the wire; of a tun_metadata
 // it is the most that there may be.
 func (f Field) Bytes() int { return int(fields[f].bytes) }
+
+// Maskable reports whether part of the field can be matched and set.
+func (f Field) Maskable() bool { return fields[f].does&maskable != 0 }
+
+// Writable reports whether actions can write the field.
+func (f Field) Writable() bool { return fields[f].does&writable != 0 }
+
+// Fields returns all fields in order.
+func Fields() iter.Seq[Field] {
+	return func(yield func(Field) bool) {
+		for f := Field(0); f < numFields && yield(f); f++ {
+		}
+	}
+}
+
+// onesOnly reports whether Open vSwitch 3.1 takes the value for the mask.
+func (f Field) onesOnly() bool {
+	return f >= FieldTunERSPANVer && f <= FieldTunGTPUMsgType
+}
 
 // isTunMetadata reports whether the field's size is the TLV table's.
 func (f Field) isTunMetadata() bool { return f >= FieldTunMetadata0 && f <= fieldTunMetadataLast }
@@ -147,7 +169,7 @@ func (f Field) String() string {
 var aliases = map[string]Field{
 	"dl_src": FieldEthSrc, "dl_dst": FieldEthDst, "dl_type": FieldEthType, "ip_proto": FieldIPProto, "ip_ttl": FieldIPTTL,
 	"nw_ecn": FieldIPECN, "tunnel_id": FieldTunID, "dl_vlan_pcp": FieldVLANPCP, "nw_frag": FieldIPFrag, "nsp": FieldNSHSPI, "nsi": FieldNSHSI,
-	"in_port_oxm": FieldInPort,
+	"in_port_oxm": FieldInPort, "gtpu_flags": FieldTunGTPUFlags, "gtpu_msgtype": FieldTunGTPUMsgType,
 }
 
 // FieldByName finds a field by the name that it has in a match.

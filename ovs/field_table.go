@@ -54,6 +54,8 @@ type fieldInfo struct {
 
 	bytes   uint8    // of the value
 	full    [16]byte // the exact mask, of the last 16 bytes
+	width   uint16   // in an action that names bits of it, in a match there may be more
+	partial bool     // not all bits of the bytes are the field's
 	header  [8]byte  // of an exact value, as long as headerLen
 	headLen uint8    // 4, or 8 with an experimenter
 }
@@ -94,7 +96,7 @@ func makeFields() [256]fieldInfo {
 	}
 	t := [256]fieldInfo{
 		FieldPacketType:     row("packet_type", "OXM_OF_PACKET_TYPE", of, 44, 32, stylePacketType, needsNone, fixed),
-		FieldInPort:         row("in_port", "OXM_OF_IN_PORT", of, 0, 32, stylePort, needsNone, writable),
+		FieldInPort:         row("in_port", "OXM_OF_IN_PORT", of, 0, 32, stylePort, needsNone, fixed),
 		FieldNXMInPort:      row("in_port", "NXM_OF_IN_PORT", nxm0, 0, 16, stylePort, needsNone, writable),
 		FieldActsetOutput:   row("actset_output", "ONFOXM_ET_ACTSET_OUTPUT", of, 43, 32, stylePort, needsNone, fixed),
 		FieldDPHash:         row("dp_hash", "NXM_NX_DP_HASH", nxm1, 35, 32, styleHex, needsNone, maskable),
@@ -115,11 +117,11 @@ func makeFields() [256]fieldInfo {
 		FieldTunGTPUFlags:   row("tun_gtpu_flags", "NXOXM_ET_GTPU_FLAGS", nx, 15, 8, styleHex, needsNone, maskable),
 		FieldTunGTPUMsgType: row("tun_gtpu_msgtype", "NXOXM_ET_GTPU_MSGTYPE", nx, 16, 8, styleDecimal, needsNone, maskable),
 		FieldPktMark:        row("pkt_mark", "NXM_NX_PKT_MARK", nxm1, 33, 32, styleHex, needsNone, maskWrite),
-		FieldEthDst:         row("eth_dst", "NXM_OF_ETH_DST", of, 3, 48, styleMAC, needsNone, maskWrite),
-		FieldEthSrc:         row("eth_src", "NXM_OF_ETH_SRC", of, 4, 48, styleMAC, needsNone, maskWrite),
-		FieldEthType:        row("eth_type", "NXM_OF_ETH_TYPE", of, 5, 16, styleHex, needsNone, fixed),
-		FieldVLANTCI:        row("vlan_tci", "NXM_OF_VLAN_TCI", nxm0, 4, 16, styleHex, needsNone, maskWrite),
-		FieldVLANVID:        row("vlan_vid", "OXM_OF_VLAN_VID", of, 6, 13, styleHex, needsNone, maskWrite),
+		FieldEthDst:         row("eth_dst", "NXM_OF_ETH_DST", of, 3, 48, styleMAC, needsEther, maskWrite),
+		FieldEthSrc:         row("eth_src", "NXM_OF_ETH_SRC", of, 4, 48, styleMAC, needsEther, maskWrite),
+		FieldEthType:        row("eth_type", "NXM_OF_ETH_TYPE", of, 5, 16, styleHex, needsEther, fixed),
+		FieldVLANTCI:        row("vlan_tci", "NXM_OF_VLAN_TCI", nxm0, 4, 16, styleHex, needsEther, maskWrite),
+		FieldVLANVID:        row("vlan_vid", "OXM_OF_VLAN_VID", of, 6, 13, styleHex, needsEther, maskWrite),
 		FieldVLANPCP:        row("vlan_pcp", "OXM_OF_VLAN_PCP", of, 7, 3, styleDecimal, needsVLAN, writable),
 		FieldMPLSLabel:      row("mpls_label", "OXM_OF_MPLS_LABEL", of, 34, 20, styleDecimal, needsMPLS, writable),
 		FieldMPLSTC:         row("mpls_tc", "OXM_OF_MPLS_TC", of, 35, 3, styleDecimal, needsMPLS, writable),
@@ -136,15 +138,15 @@ func makeFields() [256]fieldInfo {
 		FieldIPv6Src:        row("ipv6_src", "NXM_NX_IPV6_SRC", of, 26, 128, styleIPv6, needsIPv6, maskWrite),
 		FieldIPv6Dst:        row("ipv6_dst", "NXM_NX_IPV6_DST", of, 27, 128, styleIPv6, needsIPv6, maskWrite),
 		FieldIPv6Label:      row("ipv6_label", "NXM_NX_IPV6_LABEL", of, 28, 20, styleHex, needsIPv6, maskWrite),
-		FieldCTState:        row("ct_state", "NXM_NX_CT_STATE", nxm1, 105, 32, styleCTState, needsIP, maskable),
-		FieldCTZone:         row("ct_zone", "NXM_NX_CT_ZONE", nxm1, 106, 16, styleDecimal, needsIP, fixed),
-		FieldCTMark:         row("ct_mark", "NXM_NX_CT_MARK", nxm1, 107, 32, styleHex, needsIP, maskWrite),
-		FieldCTLabel:        row("ct_label", "NXM_NX_CT_LABEL", nxm1, 108, 128, styleHex, needsIP, maskWrite),
+		FieldCTState:        row("ct_state", "NXM_NX_CT_STATE", nxm1, 105, 32, styleCTState, needsNone, maskable),
+		FieldCTZone:         row("ct_zone", "NXM_NX_CT_ZONE", nxm1, 106, 16, styleDecimal, needsNone, fixed),
+		FieldCTMark:         row("ct_mark", "NXM_NX_CT_MARK", nxm1, 107, 32, styleHex, needsNone, maskWrite),
+		FieldCTLabel:        row("ct_label", "NXM_NX_CT_LABEL", nxm1, 108, 128, styleHex, needsNone, maskWrite),
 		FieldCTNWProto:      row("ct_nw_proto", "NXM_NX_CT_NW_PROTO", nxm1, 119, 8, styleDecimal, needsCT, fixed),
-		FieldCTNWSrc:        row("ct_nw_src", "NXM_NX_CT_NW_SRC", nxm1, 120, 32, styleIPv4, needsCT, maskable),
-		FieldCTNWDst:        row("ct_nw_dst", "NXM_NX_CT_NW_DST", nxm1, 121, 32, styleIPv4, needsCT, maskable),
-		FieldCTIPv6Src:      row("ct_ipv6_src", "NXM_NX_CT_IPV6_SRC", nxm1, 122, 128, styleIPv6, needsCT, maskable),
-		FieldCTIPv6Dst:      row("ct_ipv6_dst", "NXM_NX_CT_IPV6_DST", nxm1, 123, 128, styleIPv6, needsCT, maskable),
+		FieldCTNWSrc:        row("ct_nw_src", "NXM_NX_CT_NW_SRC", nxm1, 120, 32, styleIPv4, needsCTIPv4, maskable),
+		FieldCTNWDst:        row("ct_nw_dst", "NXM_NX_CT_NW_DST", nxm1, 121, 32, styleIPv4, needsCTIPv4, maskable),
+		FieldCTIPv6Src:      row("ct_ipv6_src", "NXM_NX_CT_IPV6_SRC", nxm1, 122, 128, styleIPv6, needsCTIPv6, maskable),
+		FieldCTIPv6Dst:      row("ct_ipv6_dst", "NXM_NX_CT_IPV6_DST", nxm1, 123, 128, styleIPv6, needsCTIPv6, maskable),
 		FieldCTTPSrc:        row("ct_tp_src", "NXM_NX_CT_TP_SRC", nxm1, 124, 16, styleDecimal, needsCTProto, maskable),
 		FieldCTTPDst:        row("ct_tp_dst", "NXM_NX_CT_TP_DST", nxm1, 125, 16, styleDecimal, needsCTProto, maskable),
 		FieldConjID:         row("conj_id", "NXM_NX_CONJ_ID", nxm1, 37, 32, styleDecimal, needsNone, fixed),
@@ -176,6 +178,7 @@ func makeFields() [256]fieldInfo {
 		FieldNSHSPI:         row("nsh_spi", "NXOXM_NSH_SPI", nsh, 4, 24, styleHex, needsNSH, writable),
 		FieldNSHSI:          row("nsh_si", "NXOXM_NSH_SI", nsh, 5, 8, styleDecimal, needsNSH, writable),
 	}
+	t[FieldVLANVID].width, t[FieldTunFlags].width = 12, 1
 	series := func(first Field, count int, from int, info fieldInfo, number uint8) {
 		for n := range count {
 			one := info
@@ -197,14 +200,16 @@ func makeFields() [256]fieldInfo {
 
 // finish fills in what follows from the rest.
 func (i *fieldInfo) finish() {
-	i.bytes = uint8((i.bits + 7) / 8)
-	n := min(i.bytes, 16)
-	for k := range n {
-		i.full[k] = 0xff
+	if i.width == 0 {
+		i.width = i.bits
 	}
-	if r := i.bits % 8; r != 0 { // the first byte is not full
-		i.full[0] = 1<<r - 1
+	if i.bytes = uint8((i.bits + 7) / 8); i.bytes == 3 {
+		i.bytes = 4
 	}
+	for k := range min(i.bits, 128) {
+		i.full[min(i.bytes, 16)-1-uint8(k/8)] |= 1 << (k % 8)
+	}
+	i.partial = i.bits < 8*uint16(i.bytes)
 	c := oxmClasses[i.class]
 	i.headLen = 4
 	h := append(i.header[:0], byte(c.class>>8), byte(c.class), i.num<<1, i.bytes)

@@ -91,7 +91,7 @@ func parseNamed(f Field, text string) (m FieldMatch, ok bool, err error) {
 		}
 		if names := strings.Split(text, "|"); slices.Contains(bitNames[s], names[0]) {
 			m, err := parseBits(f, bitNames[s], "+"+strings.Join(names, "+"))
-			m = exact(f, m.Uint())
+			m = masked(f, m.Uint(), 1<<len(bitNames[s])-1)
 			return m, true, err
 		}
 	}

@@ -2,14 +2,25 @@ package ovs
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // FlowFlags are the flags of a flow (OpenFlow 1.5, section 7.3.4.1).
 type FlowFlags uint16
 
-// SendFlowRemoved asks for a message when the flow goes away.
-const SendFlowRemoved FlowFlags = 1
+// Flags of a flow.
+const (
+	SendFlowRemoved FlowFlags = 1 << iota // asks for a message when the flow goes away
+	CheckOverlap                          // refuses the flow where another overlaps it
+	ResetCounts
+	NoPacketCounts
+	NoByteCounts
+)
+
+var flagNames = []string{"send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts"}
+
+func flagByName(name string) FlowFlags { return 1 << slices.Index(flagNames, name) }
 
 // A Flow is an entry of a table. A flow without actions drops.
 type Flow struct {
@@ -46,8 +57,10 @@ func (f Flow) String() string {
 	if f.HardTimeout != 0 {
 		fmt.Fprintf(&b, "hard_timeout=%d,", f.HardTimeout)
 	}
-	if f.Flags&SendFlowRemoved != 0 {
-		b.WriteString("send_flow_rem,")
+	for i, name := range flagNames {
+		if f.Flags>>i&1 != 0 {
+			b.WriteString(name + ",")
+		}
 	}
 	fmt.Fprintf(&b, "priority=%d", f.Priority)
 	if m := f.Match.String(); m != "" {
@@ -62,6 +75,9 @@ func (f Flow) Validate() error {
 	err := f.Match.Validate()
 	if err == nil {
 		err = validateActions(f.Actions, inFlow, 0)
+	}
+	if err == nil {
+		err = checkContext(f.Match, f.Actions)
 	}
 	if err == nil && f.Table == 255 {
 		err = fmt.Errorf("%w: table 255 is not a table", ErrInvalid)

@@ -17,11 +17,14 @@ type Match struct {
 // requires is added where there is only one possibility: icmpv6_type adds
 // nw_proto=58 and eth_type=0x86dd; but of tcp_dst, which adds nw_proto=6, it is
 // for the caller to say with [EthType] or an address if IPv4 or IPv6. Fields
-// that are others together, such as xreg0, become these.
+// that are others together, such as xreg0, become these. Of some fields of
+// ERSPAN and GTP-U, Open vSwitch matches only the bits that are one, and so
+// does the match.
 func NewMatch(constraints ...FieldMatch) Match {
 	list := make([]FieldMatch, 0, len(constraints)+4)
 	for i := range constraints {
-		list = putParts(list, &constraints[i])
+		c := constraints[i]
+		list = putParts(list, &c)
 	}
 	list = addNeeds(list)
 	var b [256]byte
@@ -57,11 +60,14 @@ func putParts(list []FieldMatch, c *FieldMatch) []FieldMatch {
 		return putRegisters(list, c, FieldReg0+4*(f-FieldXXReg0), 4)
 	case f == FieldPacketType && c.exact() && c.Uint() == 0:
 		return list // Ethernet is meant without
+	case f.onesOnly():
+		c.Mask = c.Value
+		return put(list, *c, true)
 	case f == FieldIPTOS:
 		return put(list, masked(FieldIPDSCP, c.Uint()>>2, number(c.Mask[:1])>>2), true)
 	case f == FieldVLANTCI:
 		v, mask := c.Uint(), number(c.Mask[:2])
-		if pcp := masked(FieldVLANPCP, v>>13, mask>>13); !pcp.isAny() {
+		if pcp := masked(FieldVLANPCP, v>>13, mask>>13); !pcp.isAny() && (v&vlanPresent != 0 || v>>13 != 0) {
 			list = put(list, pcp, true)
 		}
 		return put(list, masked(FieldVLANVID, v, mask), true)
@@ -131,18 +137,17 @@ func (m Match) Validate() error {
 		if h.masked && info.does&maskable == 0 {
 			return refuse("%s cannot be matched in part", h.field)
 		}
-		if info.needs != needsNone || h.field == FieldEthSrc || h.field == FieldEthDst || h.field == FieldVLANVID {
+		if info.needs != needsNone {
 			if !known {
 				s, known = settingOf(m), true
 			}
 			if what := s.unmet(info.needs); what != "" {
 				return refuse("%s needs %s", h.field, what)
 			}
-			if info.needs == needsNone && !s.ethernet {
-				return refuse("%s needs packet_type=(0,0x0)", h.field)
-			}
 		}
 		switch h.field {
+		case FieldDPHash, FieldRecircID:
+			return refuse("%s is the switch's own", h.field)
 		case FieldNXMInPort:
 			return refuse("in_port is matched in its 32 bits")
 		case FieldTunFlags, FieldARPOp, FieldNSHTTL, FieldNSHMDType, FieldCTState:

@@ -71,7 +71,7 @@ func (r *MatchReader) field(h oxmHeader, payload []byte) {
 			}
 			r.constraint(FieldReg0+2*(f-FieldXReg0)+Field(half), value, mask)
 		}
-	case f >= FieldXXReg0 && f <= fieldXXRegLast || f == FieldIPTOS || f == FieldVLANTCI || f == FieldPacketType || f.isTunMetadata():
+	case f >= FieldXXReg0 && f <= fieldXXRegLast || f == FieldIPTOS || f == FieldVLANTCI || f == FieldPacketType || f.onesOnly() || f.isTunMetadata():
 		m := h.match(payload)
 		for _, part := range putParts(nil, &m) {
 			if !part.isAny() {
@@ -93,10 +93,11 @@ func (r *MatchReader) constraint(f Field, value, mask []byte) {
 	info, from := &fields[f], len(r.b)
 	exact := mask == nil
 	if !exact {
-		differs, any := mask[0]&info.full[0]^info.full[0], mask[0]&info.full[0]
-		for _, x := range mask[1:] {
-			differs |= ^x
-			any |= x
+		differs, any := byte(0), byte(0)
+		for i, x := range mask {
+			full := info.full[i]
+			differs |= x&full ^ full
+			any |= x & full
 		}
 		if any == 0 {
 			return
@@ -106,9 +107,9 @@ func (r *MatchReader) constraint(f Field, value, mask []byte) {
 	r.b = append(r.b, info.header[:info.headLen]...)
 	r.b = append(r.b, value...)
 	if !exact {
-		at := len(r.b)
-		r.b = append(r.b, mask...)
-		r.b[at] &= info.full[0]
+		for i, x := range mask {
+			r.b = append(r.b, x&info.full[i])
+		}
 		r.b[from+2] |= 1
 		r.b[from+3] += info.bytes
 	}

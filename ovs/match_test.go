@@ -45,7 +45,7 @@ func TestMatchValidate(t *testing.T) {
 		"tcp_dst needs": ovs.NewMatch(ovs.EthType(0x800), ovs.TCPDst(80), ovs.IPProto(17)),
 		"nw_proto needs eth_type=0x800 or eth_type=0x86dd": ovs.NewMatch(ovs.TCPDst(80)),
 		"ip_dst needs eth_type=0x800":                      ovs.NewMatch(ovs.IPDst(pfx("10.0.0.0/8")), ovs.EthType(0x86dd)),
-		"ct_state needs":                                   ovs.NewMatch(ovs.CTState(ovs.CTTrk, 0)),
+		"dp_hash is the switch's own":                      ovs.NewMatch(ovs.NewFieldMatch(ovs.FieldDPHash, make([]byte, 4), nil)),
 		"icmpv6_type needs eth_type=0x86dd":                ovs.NewMatch(ovs.EthType(0x800), ovs.ICMPv6Type(1)),
 		"no field":                                         ovs.NewMatch(ovs.Reg(16, 1)),
 	} {

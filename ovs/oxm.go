@@ -180,7 +180,14 @@ func (h oxmHeader) inRange(payload []byte) bool {
 			}
 		}
 	}
-	return n == 0 || h.field.isTunMetadata() || payload[0]&^fields[h.field].full[0] == 0
+	if info := &fields[h.field]; info.partial {
+		for i, x := range payload[:n] {
+			if x&^info.full[i] != 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // errField says that a field's name is not one.

@@ -28,19 +28,21 @@ func parseFlow(text string) (Flow, error) {
 	if !ok {
 		return f, refuse("no actions=")
 	}
-	head = strings.TrimSpace(head)
-	if head = strings.TrimSuffix(head, ","); strings.Contains(head, "(") {
-		return f, refuse("a parenthesis in the match")
+	tokens, err := splitTop(strings.Join(strings.Fields(head), ","))
+	if err != nil {
+		return f, err
 	}
 	var c constraints
-	seen := map[string]bool{}
-	for _, token := range strings.FieldsFunc(head, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+	seen := map[string]bool{"": true}
+	for _, token := range tokens {
+		if token == "" {
+			continue
+		}
 		name, value, hasValue := strings.Cut(token, "=")
 		if seen[name] {
 			return f, refuse("%s given twice", name)
 		}
 		seen[name] = true
-		var err error
 		switch name {
 		case "cookie":
 			f.Cookie, err = strconv.ParseUint(value, 0, 64)
@@ -52,8 +54,8 @@ func parseFlow(text string) (Flow, error) {
 			err = parseUint(value, &f.IdleTimeout)
 		case "hard_timeout":
 			err = parseUint(value, &f.HardTimeout)
-		case "send_flow_rem":
-			f.Flags |= SendFlowRemoved
+		case "send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts":
+			f.Flags |= flagByName(name)
 		case "duration", "n_packets", "n_bytes", "idle_age", "hard_age":
 		default:
 			err = c.add(name, value, hasValue)
@@ -94,6 +96,7 @@ var protocols = map[string][2]uint16{
 	"tcp": {etherIPv4, protoTCP}, "tcp6": {etherIPv6, protoTCP},
 	"udp": {etherIPv4, protoUDP}, "udp6": {etherIPv6, protoUDP},
 	"sctp": {etherIPv4, protoSCTP}, "sctp6": {etherIPv6, protoSCTP},
+	"rarp": {etherRARP, 0}, "mpls": {etherMPLS, 0}, "mplsm": {etherMPLSM, 0},
 }
 
 func (c *constraints) add(name, value string, hasValue bool) error {
@@ -104,7 +107,7 @@ func (c *constraints) add(name, value string, hasValue bool) error {
 		return c.put(IPProto(uint8(p[1])))
 	}
 	switch name {
-	case "nw_src", "nw_dst", "tp_src", "tp_dst":
+	case "nw_src", "nw_dst", "tp_src", "tp_dst", "icmp_type", "icmp_code":
 		c.waiting = append(c.waiting, [2]string{name, value})
 		return nil
 	case "dl_vlan":
@@ -119,11 +122,6 @@ func (c *constraints) add(name, value string, hasValue bool) error {
 			return fmt.Errorf("%d is not a VLAN id", id)
 		}
 		return c.put(VLANVID(id))
-	case "vlan_tci":
-		if value != "0x0000/0x1fff" {
-			return fmt.Errorf("vlan_tci is understood only as 0x0000/0x1fff, without a tag")
-		}
-		return c.put(NoVLAN())
 	}
 	f, ok := FieldByName(name)
 	if !ok {
@@ -159,12 +157,7 @@ func (c *constraints) value(f Field) uint64 {
 // match settles what depends on EtherType and protocol.
 func (c *constraints) match() (Match, error) {
 	for _, w := range c.waiting {
-		name := ""
-		if dir := w[0][3:]; w[0][:3] == "nw_" {
-			name = map[uint64]string{etherIPv4: "ip_" + dir, etherARP: map[string]string{"src": "arp_spa", "dst": "arp_tpa"}[dir]}[c.value(FieldEthType)]
-		} else {
-			name = map[uint64]string{protoTCP: "tcp_" + dir, protoUDP: "udp_" + dir, protoSCTP: "sctp_" + dir}[c.value(FieldIPProto)]
-		}
+		name := c.meant(w[0])
 		f, ok := FieldByName(name)
 		if !ok {
 			return Match{}, refuse("%s without a protocol that says which field it is", w[0])
@@ -178,4 +171,27 @@ func (c *constraints) match() (Match, error) {
 		}
 	}
 	return NewMatch(c.list...), nil
+}
+
+// meant returns the field that a name stands for under the EtherType and
+// protocol of the match, "" if none.
+func (c *constraints) meant(name string) string {
+	ether := c.value(FieldEthType)
+	if t := c.value(FieldPacketType); t>>16 == packetTypeEther {
+		ether = t & 0xffff
+	}
+	kind, dir, _ := strings.Cut(name, "_")
+	switch {
+	case kind == "icmp" && c.value(FieldIPProto) == protoICMPv6:
+		return "icmpv6_" + dir
+	case kind == "icmp":
+		return name
+	case kind == "tp":
+		return map[uint64]string{protoTCP: "tcp_", protoUDP: "udp_", protoSCTP: "sctp_"}[c.value(FieldIPProto)] + dir
+	case ether == etherIPv4:
+		return "ip_" + dir
+	case ether == etherARP || ether == etherRARP:
+		return map[string]string{"src": "arp_spa", "dst": "arp_tpa"}[dir]
+	}
+	return ""
 }

@@ -59,7 +59,8 @@ func parseValue(f Field, s string) ([]byte, error) {
 	case stylePacketType:
 		return parsePacketType(s)
 	}
-	return parseNumber(s, f.Bits())
+	v, err := parseNumber(s, int(fields[f].bits))
+	return pad(v, f.Bytes()), err
 }
 
 // parsePacketType reads "(1,0x800)", a name space and a type in it.

@@ -11,6 +11,7 @@ type prereq uint8
 
 const (
 	needsNone prereq = iota
+	needsEther
 	needsVLAN
 	needsMPLS
 	needsIP
@@ -26,7 +27,9 @@ const (
 	needsND
 	needsNDSolicit
 	needsNDAdvert
-	needsCT
+	needsCT // the fields of a connection's original tuple
+	needsCTIPv4
+	needsCTIPv6
 	needsCTProto
 )
 
@@ -64,7 +67,11 @@ var (
 )
 
 var requirements = [...]requirement{
-	needsNone: {}, needsVLAN: {}, needsCT: {}, needsCTProto: {},
+	needsNone: {}, needsEther: {}, needsVLAN: {},
+	needsCT:        {ether: anyIP},
+	needsCTIPv4:    {ether: []uint16{etherIPv4}},
+	needsCTIPv6:    {ether: onlyIP6},
+	needsCTProto:   {ether: anyIP},
 	needsMPLS:      {ether: []uint16{etherMPLS, etherMPLSM}},
 	needsIP:        {ether: anyIP},
 	needsIPv4:      {ether: []uint16{etherIPv4}},
@@ -90,6 +97,9 @@ func addNeeds(list []FieldMatch) []FieldMatch {
 			continue
 		}
 		r, n := &requirements[p], len(list)
+		if p == needsVLAN {
+			list = put(list, masked(FieldVLANVID, vlanPresent, vlanPresent), false)
+		}
 		if len(r.types) == 1 {
 			list = put(list, exact(FieldICMPv6Type, uint64(r.types[0])), false)
 		}
@@ -111,7 +121,7 @@ func has(list []FieldMatch, f Field) bool {
 // A setting is what prerequisites look at in a match; -1 is not exactly matched.
 type setting struct {
 	ether, proto, icmpType, icmpCode, ctProto int
-	tagged, conn, ethernet                    bool
+	tagged, conn, ethernet, later             bool // later: not the first fragment
 }
 
 // settingOf gathers the values that prerequisites ask for.
@@ -130,6 +140,8 @@ func settingOf(m Match) setting {
 	}
 	vlan, _ := m.Field(FieldVLANVID)
 	s.tagged = vlan.Uint()&vlanPresent != 0
+	frag, _ := m.Field(FieldIPFrag)
+	s.later = frag.Uint()&2 != 0
 	state, _ := m.Field(FieldCTState)
 	set, mask := CTStateBits(state.Uint()), CTStateBits(number(state.Mask[:4]))
 	s.conn = set&(CTNew|CTEst|CTRel|CTRpl|CTSNAT|CTDNAT) != 0 || set&CTTrk != 0 && mask&CTInv != 0 && set&CTInv == 0
@@ -144,13 +156,17 @@ func (s setting) unmet(p prereq) string {
 		return alternatives(FieldEthType, "%#x", r.ether)
 	case r.proto != 0 && s.proto != int(r.proto):
 		return fmt.Sprintf("%s=%d", FieldIPProto, r.proto)
+	case p >= needsTCP && p <= needsSCTP && s.later:
+		return "ip_frag=not_later, or none"
 	case len(r.types) > 0 && (s.icmpType < 0 || !slices.Contains(r.types, uint8(s.icmpType))):
 		return alternatives(FieldICMPv6Type, "%d", r.types)
 	case len(r.types) > 0 && s.icmpCode > 0:
 		return "icmpv6_code=0"
+	case (p == needsEther || p == needsVLAN) && !s.ethernet:
+		return "packet_type=(0,0x0)"
 	case p == needsVLAN && !s.tagged:
 		return "vlan_vid with a tag"
-	case (p == needsCT || p == needsCTProto) && !s.conn:
+	case p >= needsCT && !s.conn:
 		return "ct_state with a connection (+new, +est, +rel, +rpl, +snat, +dnat or +trk-inv)"
 	case p == needsCTProto && s.ctProto <= 0:
 		return "ct_nw_proto"

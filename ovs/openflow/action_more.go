@@ -53,7 +53,7 @@ func appendMore(b []byte, a ovs.Action) ([]byte, error) {
 	case ovs.CheckPktLargerAction:
 		start := len(b)
 		b = be.AppendUint16(be.AppendUint16(nx(b, nxCheckPktLarger), a.Length), uint16(a.Dst.Offset))
-		return fill(be.AppendUint16(a.Dst.Field.AppendHeader(b), uint16(a.Dst.Size)), start, 24), nil
+		return fill(a.Dst.Field.AppendHeader(b), start, 24), nil
 	case ovs.CloneAction:
 		return appendActions(pad(nx(b, nxClone), len(b)), a.Actions)
 	case ovs.SampleAction:
@@ -144,7 +144,7 @@ func appendEncap(b []byte, a ovs.EncapAction) []byte {
 	}
 	for _, t := range a.TLVs {
 		start := len(b)
-		b = append(b, 0, propNSH, propNSHTLV, byte(8+len(t.Value)))
+		b = append(b, 0, propNSH, propNSHTLV, byte(8+(len(t.Value)+7)&^7))
 		b = append(be.AppendUint16(b, t.Class), t.Type, byte(len(t.Value)))
 		b = pad(append(b, t.Value...), start)
 	}

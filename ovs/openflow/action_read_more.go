@@ -75,7 +75,10 @@ func readBits(sub uint16, r *reader) (ovs.Action, error) {
 	}
 	offset := int(r.u16())
 	f, ok := readField(r)
-	s := ovs.Subfield{Field: f, Offset: offset, Size: int(r.u16())}
+	s := ovs.Subfield{Field: f, Offset: offset, Size: 1}
+	if sub != nxCheckPktLarger {
+		s.Size = int(r.u16())
+	}
 	if !ok || r.bad || s.Size == 0 || s.Offset+s.Size > f.Bits() {
 		return nil, errUnknown
 	}

@@ -9,12 +9,15 @@ import (
 )
 
 var seeds = []string{
-	"table=1,reg1=7,reg2=0x5/0xff,metadata=0x1/0xff,tcp,nw_dst=10.0.0.0/8,tp_dst=80 actions=pop_vlan,load:5->reg0[3..7],goto_table:9",
+	"table=1,reg1=7,reg2=0x5/0xff,metadata=0x1/0xff,tcp,dl_vlan=5,nw_dst=10.0.0.0/8,tp_dst=80 actions=pop_vlan,load:5->reg0[3..7],goto_table:9",
 	"table=1,ip,ct_state=+trk-new actions=ct(commit,force,table=4,zone=NXM_NX_REG5[0..15],nat(src=10.0.0.1-10.0.0.9:80-90,random),exec(set_field:0x6/0xf->ct_mark))",
 	"table=1,udp6,vlan_vid=0x1005 actions=learn(table=84,idle_timeout=60,delete_learned,eth_type=0x86dd,NXM_NX_IPV6_SRC[],load:0x1->NXM_NX_REG4[3],load:NXM_NX_REG1[0..15]->NXM_NX_REG2[16..31]),ct(nat)",
-	"table=1,conj_id=5 actions=move:reg0[]->reg1[],output:reg1[0..15],group:5,CONTROLLER:9,resubmit(,7),dec_ttl,IN_PORT",
+	"table=1,conj_id=5,ip actions=move:reg0[]->reg1[],output:reg1[0..15],group:5,CONTROLLER:9,resubmit(,7),dec_ttl,IN_PORT",
 	"table=1 actions=conjunction(5,1/2),conjunction(6,2/2)",
-	"table=1 actions=push_vlan:0x8100,set_field:4196->vlan_vid,load:0->NXM_OF_IN_PORT[],unknown(0xffff001000002320002500000000000a)",
+	"table=1,tcp actions=multipath(nw_src,1,hrw,4,0,reg0[0..7]),bundle_load(eth_src,0,hrw,ofport,reg1[],members:1,2),sample(probability=5,collector_set_id=1,obs_domain_id=2,obs_point_id=3,sampling_port=1,egress),fin_timeout(idle_timeout=1,hard_timeout=2),note:01.02",
+	"table=1,ip actions=controller(max_len=9,reason=no_match,id=4,userdata=01.02,pause,meter_id=3),dec_ttl(1,2),clone(set_queue:1,output(port=1,max_len=99),pop_queue),check_pkt_larger(99)->reg0[3],push:reg0[1..5],pop:reg1[1..5],exit,clear_actions,write_actions(output:1),write_metadata:0x5/0xf",
+	"table=1 actions=learn(table=5,limit=7,result_dst=reg0[1],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),delete_field:tun_metadata5,encap(nsh(md_type=2,tlv(0x1000,3,0x123456))),dec_nsh_ttl,decap()",
+	"table=1,tun_metadata0=0x123/0xfff,tun_metadata1=0x5 actions=push_vlan:0x8100,set_field:4196->vlan_vid,load:0->NXM_OF_IN_PORT[],unknown(0xffff001000002320002500000000000a)",
 }
 
 // FuzzInstructions holds that what is read is written, and read, the same again.
