@@ -55,6 +55,7 @@ type fieldInfo struct {
 	bytes   uint8    // of the value
 	full    [16]byte // the exact mask, of the last 16 bytes
 	width   uint16   // in an action that names bits of it, in a match there may be more
+	plain   bool     // an exact value is as a Match has it, whatever it is
 	partial bool     // not all bits of the bytes are the field's
 	header  [8]byte  // of an exact value, as long as headerLen
 	headLen uint8    // 4, or 8 with an experimenter
@@ -194,6 +195,8 @@ func makeFields() [256]fieldInfo {
 	series(FieldNSHC1, 4, 1, row("nsh_c%d", "NXOXM_NSH_C%d", nsh, 0, 32, styleHex, needsNSH, maskWrite), 6)
 	for f := range numFields {
 		t[f].finish()
+		t[f].plain = !t[f].partial && t[f].headLen == 4 && f != FieldPacketType && f != FieldIPTOS && f != FieldVLANTCI &&
+			!f.onesOnly() && !f.isTunMetadata() && (f < FieldXReg0 || f > fieldXXRegLast)
 	}
 	return t
 }

@@ -15,38 +15,81 @@ func ReadMatch(oxm []byte) (m Match, err error) {
 // is ready for use; it may not be used concurrently.
 type MatchReader struct {
 	b    []byte
-	ends []int // in b, of each match
+	ends []int  // in b, of each match
+	tmp  []byte // fields of a match that are not as they came
 	list []span
-	tmp  []byte
 }
 
-// span is where the OXM of a field lies in a buffer.
+// A span is where the OXM of a field lies: in what is read or, if made, in tmp.
 type span struct {
 	field    Field
-	from, to int
+	made     bool
+	from, to uint32
 }
 
 // Add reads the fields of one more match, as [ReadMatch] does. After an error
 // the match is not counted.
 func (r *MatchReader) Add(oxm []byte) error {
-	from := len(r.b)
-	r.list = r.list[:0]
-	for len(oxm) > 0 {
-		h, ok := readHeader(oxm)
-		if !ok || h.field == numFields || !h.inRange(oxm[h.length:h.size()]) {
-			r.b = r.b[:from]
-			_, _, err := ReadFieldMatch(oxm)
+	if len(oxm) > 0xffff {
+		return refuse("a match of %d bytes", len(oxm))
+	}
+	list := r.list[:0] // a local saves the collector's write barriers
+	r.tmp = r.tmp[:0]
+	for at := 0; at < len(oxm); {
+		rest := oxm[at:]
+		if f, n := plain(rest); n > 0 {
+			list = append(list, span{f, false, uint32(at), uint32(at + n)})
+			at += n
+			continue
+		}
+		h, ok := readHeader(rest)
+		if !ok || h.field == numFields || !h.inRange(rest[h.length:h.size()]) {
+			_, _, err := ReadFieldMatch(rest)
 			return err
 		}
-		r.field(h, oxm[h.length:h.size()])
-		oxm = oxm[h.size():]
+		r.list = list
+		r.field(h, rest[h.length:h.size()])
+		list = r.list
+		at += h.size()
 	}
-	if err := r.sort(from); err != nil {
-		r.b = r.b[:from]
+	r.list = list
+	if err := sortSpans(list); err != nil {
 		return err
 	}
-	r.ends = append(r.ends, len(r.b))
+	b := r.b
+	for _, s := range list {
+		if s.made {
+			b = append(b, r.tmp[s.from:s.to]...)
+		} else {
+			b = append(b, oxm[s.from:s.to]...)
+		}
+	}
+	r.b, r.ends = b, append(r.ends, len(b))
 	return nil
+}
+
+// plain returns the field that oxm begins with, and its length with the header,
+// where it is exact and just as a Match has it; else 0.
+func plain(oxm []byte) (Field, int) {
+	if len(oxm) < 5 {
+		return 0, 0
+	}
+	var class fieldClass
+	switch uint16(oxm[0])<<8 | uint16(oxm[1]) {
+	case classOpenFlow:
+		class = of
+	case classNXM1:
+		class = nxm1
+	default:
+		return 0, 0
+	}
+	f := byNumber[class][oxm[2]>>1]
+	i := &fields[f]
+	n := 4 + int(i.bytes)
+	if !i.plain || n > len(oxm) || [4]byte(oxm) != [4]byte(i.header[:4]) {
+		return 0, 0
+	}
+	return f, n
 }
 
 // Flush hands over the matches added since the last Flush, by their number
@@ -75,9 +118,9 @@ func (r *MatchReader) field(h oxmHeader, payload []byte) {
 		m := h.match(payload)
 		for _, part := range putParts(nil, &m) {
 			if !part.isAny() {
-				from := len(r.b)
-				r.b = part.AppendOXM(r.b)
-				r.list = append(r.list, span{part.Field, from, len(r.b)})
+				from := len(r.tmp)
+				r.tmp = part.AppendOXM(r.tmp)
+				r.made(part.Field, from)
 			}
 		}
 	case h.masked:
@@ -90,7 +133,7 @@ func (r *MatchReader) field(h oxmHeader, payload []byte) {
 
 // constraint appends a field with a mask, or, if that is nil, exact.
 func (r *MatchReader) constraint(f Field, value, mask []byte) {
-	info, from := &fields[f], len(r.b)
+	info, from := &fields[f], len(r.tmp)
 	exact := mask == nil
 	if !exact {
 		differs, any := byte(0), byte(0)
@@ -104,37 +147,32 @@ func (r *MatchReader) constraint(f Field, value, mask []byte) {
 		}
 		exact = differs == 0
 	}
-	r.b = append(r.b, info.header[:info.headLen]...)
-	r.b = append(r.b, value...)
+	r.tmp = append(r.tmp, info.header[:info.headLen]...)
+	r.tmp = append(r.tmp, value...)
 	if !exact {
 		for i, x := range mask {
-			r.b = append(r.b, x&info.full[i])
+			r.tmp = append(r.tmp, x&info.full[i])
 		}
-		r.b[from+2] |= 1
-		r.b[from+3] += info.bytes
+		r.tmp[from+2] |= 1
+		r.tmp[from+3] += info.bytes
 	}
-	r.list = append(r.list, span{f, from, len(r.b)})
+	r.made(f, from)
 }
 
-// sort brings the fields of the match that starts at from in order.
-func (r *MatchReader) sort(from int) error {
-	inOrder := true
-	for i := 1; i < len(r.list); i++ {
-		for j := i; j > 0 && r.list[j].field <= r.list[j-1].field; j-- {
-			if r.list[j].field == r.list[j-1].field {
-				return refuse("%s given twice", r.list[j].field)
+// made lists the field that begins at from and ends with tmp.
+func (r *MatchReader) made(f Field, from int) {
+	r.list = append(r.list, span{f, true, uint32(from), uint32(len(r.tmp))})
+}
+
+// sortSpans brings the fields in order. There are few, mostly in order.
+func sortSpans(list []span) error {
+	for i := 1; i < len(list); i++ {
+		for j := i; j > 0 && list[j].field <= list[j-1].field; j-- {
+			if list[j].field == list[j-1].field {
+				return refuse("%s given twice", list[j].field)
 			}
-			r.list[j], r.list[j-1] = r.list[j-1], r.list[j]
-			inOrder = false
+			list[j], list[j-1] = list[j-1], list[j]
 		}
 	}
-	if inOrder {
-		return nil
-	}
-	r.tmp = r.tmp[:0]
-	for _, s := range r.list {
-		r.tmp = append(r.tmp, r.b[s.from:s.to]...)
-	}
-	r.b = append(r.b[:from], r.tmp...)
 	return nil
 }

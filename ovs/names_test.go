@@ -64,7 +64,7 @@ func ExamplePipeline_Describe() {
 	fmt.Println(err)
 	for _, text := range []string{
 		"cookie=0x7403000000000011,table=31,priority=100,tcp,reg0=0x7,metadata=0x1000,tp_dst=31 actions=ct(commit,table=40,zone=NXM_NX_REG5[0..15])",
-		"table=0,priority=1,in_port=31 actions=set_field:0x7->reg0,ct(commit,zone=9),resubmit(,31),goto_table:40",
+		"table=0,priority=1,in_port=31,ip actions=set_field:0x7->reg0,ct(commit,zone=9),resubmit(,31),goto_table:40",
 		"cookie=0x31,table=7,ip,ct_zone=9 actions=set_field:0x1->reg1,ct(table=8,zone=10)",
 	} {
 		f, err := ovs.ParseFlow(text)
@@ -76,6 +76,6 @@ func ExamplePipeline_Describe() {
 	// Output:
 	// <nil>
 	// owner=0x74,feature=policy,object=0x11,table=rules,priority=100,segment=0x1000,source=0x7,eth_type=0x800,nw_proto=6,tcp_dst=31 actions=ct(commit,table=l2,zone=zone)
-	// table=classify,priority=1,in_port=31 actions=set_field:0x7->source,ct(commit,zone=shared),resubmit(,rules),goto_table:l2
+	// table=classify,priority=1,in_port=31,eth_type=0x800 actions=set_field:0x7->source,ct(commit,zone=shared),resubmit(,rules),goto_table:l2
 	// cookie=0x31,table=7,priority=32768,eth_type=0x800,ct_zone=shared actions=set_field:0x1->reg1,ct(table=8,zone=10)
 }

@@ -13,19 +13,20 @@ import (
 // the most nanoseconds that each may take.
 var workloads = []struct {
 	name           string
-	text           string // with one number that differs between flows
+	text           string // with a number that differs between flows, and one of 32 for their actions
 	encode, decode float64
 }{
-	{"typical", "cookie=0x5,table=1,metadata=%d,tcp,nw_dst=10.0.0.0/8,tp_dst=80,in_port=3 actions=set_field:%[1]d->reg0,output:%[1]d,goto_table:9", 60, 100},
-	{"ctnat", "cookie=0x5,table=1,metadata=%d,ip,ct_state=+trk+new,nw_dst=10.96.0.10 actions=ct(commit,zone=NXM_NX_REG5[0..15],table=9,nat(dst=10.0.0.1-10.0.0.9:8080),exec(set_field:%[1]d->ct_mark))", 120, 200},
+	{"typical", "cookie=0x5,table=1,metadata=%d,tcp,nw_dst=10.0.0.0/8,tp_dst=80,in_port=3 actions=set_field:%[2]d->reg0,output:%[2]d,goto_table:9", 60, 100},
+	{"ctnat", "cookie=0x5,table=1,metadata=%d,ip,ct_state=+trk+new,nw_dst=10.96.0.10 actions=ct(commit,zone=NXM_NX_REG5[0..15],table=9,nat(dst=10.0.0.1-10.0.0.9:8080),exec(set_field:%[2]d->ct_mark))", 120, 200},
 }
 
-// measured returns flows that differ in match and actions, as a real table's do.
+// measured returns flows that differ in match, and less in actions, as those
+// of a real table do.
 func measured(t testing.TB, text string) []ovs.Flow {
 	flows := make([]ovs.Flow, 256)
 	for i := range flows {
 		var err error
-		flows[i], err = ovs.ParseFlow(fmt.Sprintf(text, 1000+i))
+		flows[i], err = ovs.ParseFlow(fmt.Sprintf(text, 1000+i, 1+i%32))
 		require.NoError(t, err)
 	}
 	return flows

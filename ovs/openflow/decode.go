@@ -13,15 +13,18 @@ import (
 type flowReader struct {
 	matches ovs.MatchReader
 	slab    []ovs.Action
+	actions int // how many were read
 	recent  *[recentActions]recentAction
 }
 
-// recentActions is how many actions a flowReader remembers.
-const recentActions = 512
+const (
+	recentActions = 512 // how many actions a flowReader remembers
+	rememberFrom  = 64  // after how many; fewer are not worth the memory
+)
 
 type recentAction struct {
 	action ovs.Action
-	wire   [56]byte // as long as action's length in it says
+	wire   [88]byte // as long as action's length in it says
 }
 
 // read appends the flows of a description reply's body to out.
@@ -176,6 +179,9 @@ func readFlowCounters(r *reader, s *FlowStat) error {
 // action reads an action, which is all of wire, or finds it among those read lately.
 func (d *flowReader) action(wire []byte) (ovs.Action, error) {
 	if len(wire) > len(recentAction{}.wire) {
+		return readAction(wire, 0)
+	}
+	if d.actions++; d.actions < rememberFrom {
 		return readAction(wire, 0)
 	}
 	if d.recent == nil {

@@ -3,6 +3,7 @@ package openflow_test
 import (
 	"math/rand/v2"
 	"net/netip"
+	"regexp"
 	"slices"
 
 	"github.com/tierloom/tierloom/ovs"
@@ -156,6 +157,17 @@ func (r maker) flow(n int) ovs.Flow {
 	}
 	f.Actions = r.actions(f)
 	return f
+}
+
+// olderFlow returns a flow that OpenFlow before 1.5 can say, and that needs
+// neither a meter nor the TLV table.
+func (r maker) olderFlow(n int) ovs.Flow {
+	newer := regexp.MustCompile("tun_metadata|meter|packet_type|encap|decap|nsh|xreg|XXREG|actset_output")
+	for {
+		if f := r.flow(n); !newer.MatchString(f.String()) {
+			return f
+		}
+	}
 }
 
 // kept reports whether b has all that a has.

@@ -230,7 +230,7 @@ func TestOlderVersionsSayTheSame(t *testing.T) {
 		require.NoError(t, newest.Apply(t.Context(), ovs.Changes{GroupAdd: everyGroup()[:1]}))
 		var flows []ovs.Flow
 		for i := range 400 {
-			flows = append(flows, r.flow(i))
+			flows = append(flows, r.olderFlow(i))
 		}
 		require.NoError(t, older.Apply(t.Context(), ovs.Changes{FlowAdd: flows}), v)
 		for _, c := range []*openflow.Conn{newest, older} {

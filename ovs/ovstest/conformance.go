@@ -1,6 +1,7 @@
 package ovstest
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tierloom/tierloom/ovs"
@@ -33,6 +34,17 @@ func parseFlow(text string) ovs.Flow {
 	if err != nil {
 		panic(err) // a text of this file
 	}
+	return f
+}
+
+// parseRefused reads a flow that may have actions its match does not allow.
+func parseRefused(text string) ovs.Flow {
+	if f, err := ovs.ParseFlow(text); err == nil {
+		return f
+	}
+	match, actions, _ := strings.Cut(text, " actions=")
+	f := parseFlow(match + " actions=drop")
+	f.Actions = parseGroup("group_id=1,type=all,bucket=actions=" + actions).Buckets[0].Actions
 	return f
 }
 

@@ -14,7 +14,7 @@ func conformanceCases() []conformanceCase {
 		cases = append(cases, conformanceCase{"takes " + text, ovs.Changes{FlowAdd: []ovs.Flow{parseFlow(text)}}, true, 5, 2})
 	}
 	for _, text := range refusedFlows {
-		cases = append(cases, conformanceCase{name: "refuses " + text, bundle: ovs.Changes{FlowAdd: []ovs.Flow{parseFlow(text)}}})
+		cases = append(cases, conformanceCase{name: "refuses " + text, bundle: ovs.Changes{FlowAdd: []ovs.Flow{parseRefused(text)}}})
 	}
 	for _, f := range invalidFlows() {
 		cases = append(cases, conformanceCase{name: "refuses " + f.String(), bundle: ovs.Changes{FlowAdd: []ovs.Flow{f}}})
