@@ -80,9 +80,12 @@ func (s *leases) recover(ctx context.Context, claims []Claim) (Recovery, error) 
 		}
 		p := newPlan(s, core, claims, has)
 		p.out.RolledBack = p.out.RolledBack || has < seen
+		if has < seen {
+			s.registry.generation.Store(has) // what the store gives from now on counts
+		}
 		err := p.commit(ctx)
-		if err == nil && has < seen { // what the store gives from now on counts
-			s.registry.generation.Store(has)
+		if err != nil && has < seen {
+			s.registry.generation.Store(seen)
 		}
 		if !errors.Is(err, errLost) || lost == maxLost {
 			return p.out, err

@@ -1,0 +1,307 @@
+package ipam_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tierloom/tierloom/ipam"
+)
+
+// state returns what is known of a space, one value a line.
+func state(r *ipam.Registry) string {
+	var out []string
+	for rec := range r.Records() {
+		line := rec.Value + " " + rec.Owner
+		for _, f := range []struct {
+			on   bool
+			text string
+		}{{!rec.Held(), "released"}, {rec.Unacknowledged, "unacknowledged"}, {rec.Pinned, "pinned"}} {
+			if f.on {
+				line += " " + f.text
+			}
+		}
+		if len(rec.Contested) > 0 {
+			line += " contested " + strings.Join(rec.Contested, ",")
+		}
+		out = append(out, line)
+	}
+	return strings.Join(out, "\n")
+}
+
+func claim(owner, value string, generation uint64) ipam.Claim {
+	return ipam.Claim{Owner: owner, Value: value, Generation: generation, Source: "port"}
+}
+
+func TestRecover(t *testing.T) {
+	const before = "held a 1, rest b 2" // what the store has, generations 1 and 2; 3 is that of b's release
+	for name, c := range map[string]struct {
+		claims     []ipam.Claim
+		want       string
+		rolledBack bool
+		conflicts  int
+		strays     int
+	}{
+		"nothing lives":          {want: "10.0.0.1 a\n10.0.0.2 b released"},
+		"the same":               {claims: []ipam.Claim{claim("a", "10.0.0.1", 1)}, want: "10.0.0.1 a\n10.0.0.2 b released"},
+		"unknown to the store":   {claims: []ipam.Claim{claim("c", "10.0.0.3", 0)}, want: "10.0.0.1 a\n10.0.0.2 b released\n10.0.0.3 c"},
+		"another's":              {claims: []ipam.Claim{claim("c", "10.0.0.1", 0)}, want: "10.0.0.1 a contested c\n10.0.0.2 b released", conflicts: 1},
+		"two of one, not known":  {claims: []ipam.Claim{claim("c", "10.0.0.3", 0), claim("d", "10.0.0.3", 0)}, want: "10.0.0.1 a\n10.0.0.2 b released\n10.0.0.3 c contested d", conflicts: 1},
+		"released but alive":     {claims: []ipam.Claim{claim("b", "10.0.0.2", 2)}, want: "10.0.0.1 a\n10.0.0.2 b released unacknowledged", conflicts: 1},
+		"owner has another":      {claims: []ipam.Claim{claim("a", "10.0.0.4", 0)}, want: "10.0.0.1 a\n10.0.0.2 b released\n10.0.0.4 a released unacknowledged", conflicts: 1},
+		"not of the space":       {claims: []ipam.Claim{claim("a", "10.9.0.4", 0), claim("x", "what", 0)}, want: "10.0.0.1 a\n10.0.0.2 b released", strays: 2},
+		"newer than the store":   {claims: []ipam.Claim{claim("c", "10.0.0.3", 900)}, want: "10.0.0.1 a\n10.0.0.2 b released\n10.0.0.3 c", rolledBack: true},
+		"newer, another's":       {claims: []ipam.Claim{claim("c", "10.0.0.1", 900)}, want: "10.0.0.1 c\n10.0.0.2 b released", rolledBack: true},
+		"newer, both alive":      {claims: []ipam.Claim{claim("c", "10.0.0.1", 900), claim("a", "10.0.0.1", 1)}, want: "10.0.0.1 c contested a\n10.0.0.2 b released", rolledBack: true, conflicts: 1},
+		"newer, moved":           {claims: []ipam.Claim{claim("a", "10.0.0.3", 900)}, want: "10.0.0.1 a released unacknowledged\n10.0.0.2 b released\n10.0.0.3 a", rolledBack: true},
+		"newer, released before": {claims: []ipam.Claim{claim("b", "10.0.0.2", 900)}, want: "10.0.0.1 a\n10.0.0.2 b", rolledBack: true},
+		"written another way":    {claims: []ipam.Claim{claim("c", "::ffff:10.0.0.3", 0)}, want: "10.0.0.1 a\n10.0.0.2 b released", strays: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			everyMode(t, func(t *testing.T, store ipam.Store) {
+				r, p := pool(t, store, ipam.Config{Quarantine: time.Hour}, "10.0.0.0/28")
+				acquired(t, p, "a")
+				acquired(t, p, "b")
+				require.NoError(t, p.Release(t.Context(), "b"), before)
+				got, err := r.Recover(t.Context(), "p", c.claims)
+				require.NoError(t, err)
+				require.Equal(t, c.want, state(r))
+				require.Equal(t, c.rolledBack, got.RolledBack)
+				require.Len(t, got.Conflicts, c.conflicts)
+				require.Len(t, got.Strays, c.strays)
+				for _, conflict := range got.Conflicts {
+					require.NotEmpty(t, conflict.String())
+				}
+				_, err = r.Recover(t.Context(), "p", c.claims)
+				require.NoError(t, err)
+				require.Equal(t, c.want, state(r), "a second time changes nothing")
+				if c.rolledBack {
+					require.Greater(t, acquired(t, p, "new").Generation, uint64(900))
+				}
+				for range 14 {
+					_, _ = p.Acquire(t.Context(), fmt.Sprint("more", rand.Int()))
+				}
+				require.Subset(t, strings.Split(state(r), "\n"), strings.Split(c.want, "\n"), "nothing of it is given again")
+			})
+		})
+	}
+}
+
+func TestConflictIsHeldUntilItIsAcknowledged(t *testing.T) {
+	everyMode(t, func(t *testing.T, store ipam.Store) {
+		r, p := pool(t, store, ipam.Config{}, "10.0.0.1/32")
+		l := acquired(t, p, "a")
+		_, err := r.Recover(t.Context(), "p", []ipam.Claim{claim("c", l.Value, 0)})
+		require.NoError(t, err)
+		require.Equal(t, l, acquired(t, p, "a"), "its owner keeps it")
+		require.NoError(t, p.Release(t.Context(), "a"))
+		for _, owner := range []string{"a", "b", "c"} {
+			_, err = p.AcquireSpecific(t.Context(), owner, ip(l.Value))
+			require.ErrorIs(t, err, ipam.ErrInUse, owner)
+		}
+		require.NoError(t, r.Acknowledge(t.Context(), l))
+		acquired(t, p, "b")
+	})
+}
+
+// A copy of a store, put back later, gives what was given since to nobody else
+// once it has heard of the live ports.
+func TestRolledBackStore(t *testing.T) {
+	for seed := range uint64(30) {
+		rng := rand.New(rand.NewPCG(seed, 21))
+		store, old := ipam.NewMemoryStore(), ipam.NewMemoryStore()
+		_, p := pool(t, store, ipam.Config{}, "10.0.0.0/27")
+		work := func(n int) {
+			for range n {
+				if owner := fmt.Sprint("o", rng.IntN(20)); rng.IntN(3) == 0 {
+					require.NoError(t, p.Release(t.Context(), owner))
+				} else {
+					acquired(t, p, owner)
+				}
+			}
+		}
+		work(40)
+		var copied strings.Builder
+		require.NoError(t, ipam.Export(t.Context(), store, &copied))
+		_, err := ipam.Import(t.Context(), old, strings.NewReader(copied.String()))
+		require.NoError(t, err)
+		work(40)
+		acquired(t, p, "last")
+		var ports []ipam.Claim
+		for l := range p.Leases() {
+			ports = append(ports, claim(l.Owner, l.Value, l.Generation))
+		}
+		r, back := pool(t, old, ipam.Config{}, "10.0.0.0/27")
+		found, err := r.Recover(t.Context(), "p", ports)
+		require.NoError(t, err)
+		require.True(t, found.RolledBack, "seed %d", seed)
+		require.Empty(t, found.Strays)
+		for _, port := range ports {
+			l, held := back.Lease(port.Owner)
+			require.True(t, held, "seed %d: %s", seed, port.Owner)
+			require.Equal(t, port.Value, l.Value, "seed %d: %s", seed, port.Owner)
+		}
+		require.Empty(t, found.Conflicts, "seed %d", seed)
+	}
+}
+
+// A store that is put back while a registry uses it is found out.
+func TestRolledBackUnderway(t *testing.T) {
+	swap := &swapped{ipam.NewMemoryStore()}
+	r, p := pool(t, swap, ipam.Config{}, "10.0.0.0/30")
+	acquired(t, p, "a")
+	l := acquired(t, p, "b")
+	swap.Store = ipam.NewMemoryStore()
+	got, err := r.Recover(t.Context(), "p", []ipam.Claim{claim("b", l.Value, l.Generation)})
+	require.NoError(t, err)
+	require.True(t, got.RolledBack)
+	require.Equal(t, "10.0.0.2 b", state(r))
+
+	swap.Store = ipam.NewMemoryStore()
+	acquired(t, p, "c")
+	_, err = p.Acquire(t.Context(), "d") // there seems to be nothing left, so it looks
+	require.ErrorIs(t, err, ipam.ErrRolledBack)
+}
+
+type swapped struct{ ipam.Store }
+
+func TestRecoverFails(t *testing.T) {
+	for _, exclusive := range []bool{true, false} {
+		store := &faulty{Store: ipam.NewMemoryStore(), exclusive: exclusive}
+		r, p := pool(t, store, ipam.Config{}, "10.0.0.0/29")
+		claims := []ipam.Claim{claim("a", "10.0.0.1", 0), claim("b", "10.0.0.2", 0)}
+		store.before = true
+		_, err := r.Recover(t.Context(), "p", claims)
+		require.ErrorIs(t, err, ipam.ErrUnavailable)
+		store.after = true
+		_, err = r.Recover(t.Context(), "p", claims)
+		require.ErrorIs(t, err, ipam.ErrUnavailable)
+		_, err = r.Recover(t.Context(), "p", claims)
+		require.NoError(t, err)
+		require.Equal(t, "10.0.0.1 a\n10.0.0.2 b", state(r))
+		used, _ := p.Usage()
+		require.Equal(t, uint64(2), used)
+		_, err = r.Recover(t.Context(), "never opened", claims)
+		require.ErrorIs(t, err, ipam.ErrInvalid)
+	}
+}
+
+func TestCollect(t *testing.T) {
+	everyMode(t, func(t *testing.T, store ipam.Store) {
+		r, p := pool(t, store, ipam.Config{}, "10.0.0.0/28")
+		for _, o := range []string{"dead", "live", "back", "again", "late"} {
+			acquired(t, p, o)
+		}
+		live := []string{"live"}
+		calls := 0
+		owners := func(context.Context) (iter.Seq[string], error) {
+			switch calls++; calls {
+			case 1: // this one came when the leases were read already
+				acquired(t, p, "newcomer")
+				// gone and come back, with another lease
+				require.NoError(t, p.Release(t.Context(), "again"))
+				acquired(t, p, "again")
+			case 2: // who comes back now finds the lease marked, and clears it
+				acquired(t, p, "back")
+				live = append(live, "late")
+			}
+			return slices.Values(live), nil
+		}
+		gone, err := r.Collect(t.Context(), "p", owners)
+		require.NoError(t, err)
+		require.Len(t, gone, 1)
+		require.Equal(t, "dead", gone[0].Owner)
+		var left []string
+		for l := range p.Leases() {
+			left = append(left, l.Owner)
+		}
+		require.Equal(t, []string{"again", "back", "late", "live", "newcomer"}, left)
+		acquired(t, p, "late")
+		for rec := range r.Records() {
+			require.False(t, rec.Suspect, rec.Owner)
+		}
+
+		_, err = r.Collect(t.Context(), "p", func(context.Context) (iter.Seq[string], error) { return nil, errors.New("no answer") })
+		require.ErrorContains(t, err, "no answer")
+		used, _ := p.Usage()
+		require.Equal(t, uint64(5), used, "nothing is released when the owners are not known")
+	})
+}
+
+func TestImport(t *testing.T) {
+	text := `{"space":"p","value":"10.0.0.1","owner":"a","generation":7}
+{"space":"p","value":"10.0.0.2","owner":"b","released":"2026-01-02T03:04:05Z","unacknowledged":true}
+
+{"space":"q","value":"10.0.0.1","owner":"a"}
+`
+	store := ipam.NewMemoryStore()
+	n, err := ipam.Import(t.Context(), store, strings.NewReader(text))
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	n, err = ipam.Import(t.Context(), store, strings.NewReader(text))
+	require.NoError(t, err)
+	require.Zero(t, n, "a second time changes nothing")
+	r, p := pool(t, store, ipam.Config{}, "10.0.0.0/29")
+	require.Equal(t, "10.0.0.1 a\n10.0.0.2 b released unacknowledged\n10.0.0.1 a", state(r))
+	require.Equal(t, uint64(7), acquired(t, p, "a").Generation)
+
+	var out, again strings.Builder
+	require.NoError(t, ipam.Export(t.Context(), store, &out))
+	other := ipam.NewMemoryStore()
+	_, err = ipam.Import(t.Context(), other, strings.NewReader(out.String()))
+	require.NoError(t, err)
+	require.NoError(t, ipam.Export(t.Context(), other, &again))
+	require.ElementsMatch(t, strings.Split(out.String(), "\n"), strings.Split(again.String(), "\n"))
+}
+
+func TestImportNamesTheFault(t *testing.T) {
+	const good = `{"space":"p","value":"10.0.0.9","owner":"z"}`
+	for text, want := range map[string]string{
+		`{"space":"p","value":"10.0.0.1"}`:                       `line 2: owner "": invalid`,
+		`{"space":"p","value":"10.0.0.1/33x\u0000","owner":"a"}`: `line 2: value "10.0.0.1/33x\x00": invalid`,
+		`{"space":"p","value":"fd00::0:1","owner":"a"}`:          `line 2: value "fd00::0:1": invalid: want "fd00::1"`,
+		`{"space":"p","value":"10.0.0.1","owner":"a","state":1}`: `unknown field "state"`,
+		`{"space":"p","value":"10.0.0.1","owner":"a"} {}`:        `more than one record`,
+		`{"space":"p"`: `line 2: invalid`,
+		good:           `line 2: conflict: 10.0.0.9 of "p" is in line 1, too`,
+		`{"space":"p","value":"10.0.0.8","owner":"z"}`:                           `line 2: conflict: "z" owns a value of "p" in line 1, too`,
+		`{"space":"p","value":"10.0.0.1","owner":"new"}`:                         `line 2: conflict: the store has 10.0.0.1 of "p" leased to "old"`,
+		`{"space":"p","value":"10.0.0.2","owner":"old"}`:                         `line 2: conflict: "old" owns 10.0.0.1 of "p"`,
+		`{"space":"ipam/turns","value":"x","owner":"x"}`:                         `line 2: space "ipam/turns": invalid`,
+		`{"space":"p","value":"10.0.0.3","owner":"` + strings.Repeat("x", 1<<20): `line 2`,
+	} {
+		store := ipam.NewMemoryStore()
+		require.NoError(t, store.Commit(t.Context(), []ipam.Change{{After: ipam.Record{Space: "p", Value: "10.0.0.1", Owner: "old"}}}))
+		_, err := ipam.Import(t.Context(), store, strings.NewReader(good+"\n"+text+"\n"))
+		require.ErrorContains(t, err, want)
+		require.Len(t, records(t, store), 1, "nothing is put")
+	}
+	_, err := ipam.Import(t.Context(), ipam.NewMemoryStore(), strings.NewReader(strings.Repeat("x\n", 100)))
+	require.ErrorContains(t, err, "100 lines are faulty")
+}
+
+func FuzzImport(f *testing.F) {
+	f.Add(`{"space":"p","value":"10.0.0.1","owner":"a","since":"2026-01-02T03:04:05Z","contested":["b"]}` + "\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		store, other := ipam.NewMemoryStore(), ipam.NewMemoryStore()
+		if _, err := ipam.Import(t.Context(), store, strings.NewReader(text)); err != nil {
+			return
+		}
+		var out, again strings.Builder
+		require.NoError(t, ipam.Export(t.Context(), store, &out))
+		_, err := ipam.Import(t.Context(), other, strings.NewReader(out.String()))
+		require.NoError(t, err)
+		require.NoError(t, ipam.Export(t.Context(), other, &again))
+		require.Len(t, again.String(), out.Len())
+		_, err = ipam.Open(t.Context(), store, ipam.Config{})
+		require.NoError(t, err)
+	})
+}
