@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 )
 
 // Collect releases the leases of a space whose owners are gone, and deletes
@@ -32,6 +33,11 @@ func (r *Registry) Collect(ctx context.Context, space string, owners func(contex
 		return gone, fmt.Errorf("ipam: collect %q: %w", space, err)
 	}
 	return gone, nil
+}
+
+// Owners returns a list of owners as [Registry.Collect] asks for it.
+func Owners(list ...string) func(context.Context) (iter.Seq[string], error) {
+	return func(context.Context) (iter.Seq[string], error) { return slices.Values(list), nil }
 }
 
 func (s *leases) collect(ctx context.Context, owners func(context.Context) (iter.Seq[string], error)) (gone []Lease, err error) {

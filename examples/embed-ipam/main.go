@@ -1,5 +1,5 @@
-// Command embed-ipam shows package ipam alone in a foreign program: a durable
-// pool of addresses, leased by owner.
+// Command embed-ipam shows package ipam alone in a foreign controller: it keeps
+// the addresses of its machines in a file, and finds them there again.
 package main
 
 import (
@@ -8,48 +8,41 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"time"
 
 	"github.com/tierloom/tierloom/ipam"
 	"github.com/tierloom/tierloom/ipam/boltstore"
 )
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	if err := reconcile(context.Background(), "leases.db", os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "embed-ipam:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer) error {
-	dir, err := os.MkdirTemp("", "embed-ipam")
+// reconcile gives every machine an address, and takes back those of the others.
+func reconcile(ctx context.Context, file string, machines []string, out io.Writer) error {
+	store, err := boltstore.Open(file)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	for range 2 { // the second time as after a restart
-		store, err := boltstore.Open(filepath.Join(dir, "leases.db"))
-		if err != nil {
-			return err
-		}
-		leases, err := ipam.Open(ctx, store, ipam.Config{})
-		if err != nil {
-			return err
-		}
-		pool, err := leases.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.4.0.0/24")}})
-		if err != nil {
-			return err
-		}
-		for _, owner := range []string{"pod-a/eth0", "pod-b/eth0"} {
-			addr, err := pool.Acquire(ctx, owner)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(out, owner, addr)
-		}
-		if err := store.Close(); err != nil {
-			return err
-		}
+	defer store.Close()
+	registry, err := ipam.Open(ctx, store, ipam.Config{Quarantine: time.Minute})
+	if err != nil {
+		return err
 	}
-	return nil
+	pool, err := registry.Addresses("machines", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.4.0.0/24")}})
+	if err != nil {
+		return err
+	}
+	for _, m := range machines {
+		addr, err := pool.Acquire(ctx, m) // durable when it returns
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, m, addr)
+	}
+	_, err = registry.Collect(ctx, "machines", ipam.Owners(machines...))
+	return err
 }

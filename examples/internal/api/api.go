@@ -8,6 +8,7 @@
 //	GET    /api/v1/allocations             list
 //	POST   /api/v1/allocations             allocate; idempotent for an owner
 //	DELETE /api/v1/allocations             release; idempotent
+//	GET    /api/v1/records                 what leases hold, and why
 //	GET    /api/v1/status                  revision counters
 package api
 
@@ -22,6 +23,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/tierloom/tierloom/ipam"
 	"github.com/tierloom/tierloom/reconcile/intent"
 )
 
@@ -129,6 +131,13 @@ func (c *Client) Release(ctx context.Context, a Allocation) error {
 func (c *Client) Allocations(ctx context.Context, ownerPrefix string) ([]Allocation, error) {
 	var out []Allocation
 	return out, c.do(ctx, http.MethodGet, "/api/v1/allocations?owner_prefix="+url.QueryEscape(ownerPrefix), nil, &out)
+}
+
+// Records lists what is known of every leased value: who has it, or had it and
+// why it is held back.
+func (c *Client) Records(ctx context.Context) ([]ipam.Record, error) {
+	var out []ipam.Record
+	return out, c.do(ctx, http.MethodGet, "/api/v1/records", nil, &out)
 }
 
 // Acknowledge tells the manager what a host has realized.

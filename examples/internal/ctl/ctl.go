@@ -36,6 +36,7 @@ commands:
   apply -f FILE                     write the objects of a YAML file, all or none
   delete KIND ID                    delete an object
   leases [PREFIX]                   list leases of owners that begin with PREFIX
+  ipam leases|show|check            explain what leases hold; ipam --help tells more
   realized                          list what hosts have realized
   topology [-format svg|mermaid]    draw the logical topology with its placement
 
@@ -86,7 +87,7 @@ func Run(ctx context.Context, args []string, out, help io.Writer) error {
 	c := &command{api: api.NewClient(manager, hc), out: out, help: help}
 	commands := map[string]func(context.Context, []string) error{
 		"status": c.status, "get": c.get, "apply": c.apply, "delete": c.delete,
-		"leases": c.leases, "realized": c.realized, "topology": c.topology,
+		"leases": c.leases, "realized": c.realized, "topology": c.topology, "ipam": c.ipam,
 	}
 	run, ok := commands[fs.Arg(0)]
 	if !ok {

@@ -39,7 +39,10 @@ type Store struct {
 	seen atomic.Int64
 }
 
-// New returns the store below a prefix, such as "/tierloom/leases". The caller
+// DefaultPrefix is where leases are kept unless there is a reason.
+const DefaultPrefix = "/tierloom/leases"
+
+// New returns the store below a prefix, such as [DefaultPrefix]. The caller
 // closes the client.
 func New(client *clientv3.Client, prefix string) *Store {
 	return &Store{client: client, prefix: prefix + "/"}

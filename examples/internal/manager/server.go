@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -173,6 +174,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /api/v1/allocations", handle(s.listAllocations))
 	mux.HandleFunc("POST /api/v1/allocations", handle(s.allocate))
 	mux.HandleFunc("DELETE /api/v1/allocations", handle(s.release))
+	mux.HandleFunc("GET /api/v1/records", handle(s.records))
 	mux.HandleFunc("GET /api/v1/status", handle(s.status))
 	return mux
 }
@@ -216,6 +218,10 @@ func body[T any](r *http.Request) (T, error) {
 		return v, refuse(http.StatusBadRequest, api.ReasonInvalid, "request body: %v", err)
 	}
 	return v, nil
+}
+
+func (s *server) records(*http.Request) (any, error) {
+	return slices.AppendSeq([]ipam.Record{}, s.registry.Records()), nil
 }
 
 func (s *server) acknowledge(r *http.Request) (any, error) {
