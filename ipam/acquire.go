@@ -254,9 +254,7 @@ func (s *leases) replaceLocked(ctx context.Context, sh *ownerShard, before, afte
 		return err
 	}
 	s.learn(before.value, after, false)
-	if sh.owners[before.owner] == before {
-		delete(sh.owners, before.owner)
-	}
+	sh.dropLocked(before)
 	if after != nil {
 		sh.indexLocked(after)
 	}
@@ -298,9 +296,13 @@ func (s *leases) release(r *Record) outcome {
 	if r.Value == "" || !r.Held() {
 		return unchanged
 	}
-	r.Suspect, r.Released = false, s.registry.now()
-	r.Until = r.Released.Add(s.registry.cfg.Quarantine)
-	r.Unacknowledged = r.Unacknowledged || s.registry.cfg.Acknowledge
+	cfg := &s.registry.cfg
+	if r.Suspect = false; cfg.Quarantine <= 0 && !cfg.Acknowledge && !r.Pinned && len(r.Contested) == 0 {
+		return deleted // whatever the time
+	}
+	r.Released = s.registry.now()
+	r.Until = r.Released.Add(cfg.Quarantine)
+	r.Unacknowledged = r.Unacknowledged || cfg.Acknowledge
 	return keep(*r, r.Released)
 }
 
@@ -450,7 +452,7 @@ func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, erro
 	sh := s.ownerShard(owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.owners[owner]; e != nil && e.owned() {
+	if e := sh.owners.get(owner); e != nil && e.owned() {
 		return e, nil
 	}
 	return nil, nil

@@ -188,7 +188,7 @@ func (s *leases) find(ctx context.Context, owner string, values ...string) (map[
 // a store that others write to as it is there. Of that the value is asked, too.
 // The lock is released while the store works.
 func (s *leases) currentLocked(ctx context.Context, sh *ownerShard, owner, value string) (*entry, error) {
-	mine := sh.owners[owner]
+	mine := sh.owners.get(owner)
 	if !s.registry.shared {
 		return mine, nil
 	}

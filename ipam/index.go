@@ -76,7 +76,7 @@ const shardCount = 64
 // An ownerShard is the part of a space that some of its owners are in.
 type ownerShard struct {
 	mu     sync.Mutex // protects what follows; not held while the store works
-	owners map[string]*entry
+	owners table[byOwner]
 	// busy owners wait for the store; the channel is closed when it is done.
 	busy map[string]chan struct{}
 	// gate is set while somebody has the space alone, and closed then.
@@ -87,7 +87,7 @@ type ownerShard struct {
 // is taken after an ownerShard's.
 type valueShard struct {
 	mu      sync.Mutex // protects records
-	records map[string]*entry
+	records table[byValue]
 }
 
 func (s *leases) ownerShard(owner string) *ownerShard {
@@ -103,7 +103,7 @@ func (s *leases) of(value string) *entry {
 	sh := s.valueShard(value)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.records[value]
+	return sh.records.get(value)
 }
 
 // learn takes note of what the store has of a value, nil for nothing, and
@@ -112,16 +112,12 @@ func (s *leases) of(value string) *entry {
 func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 	sh := s.valueShard(value)
 	sh.mu.Lock()
-	prior = sh.records[value]
-	taken = taken || prior != nil && !prior.over
 	if e == nil {
-		delete(sh.records, value)
+		prior = sh.records.remove(value)
 	} else {
-		if sh.records == nil {
-			sh.records = map[string]*entry{}
-		}
-		sh.records[value] = e
+		prior = sh.records.set(e)
 	}
+	taken = taken || prior != nil && !prior.over
 	sh.mu.Unlock()
 	switch keep := e != nil && !e.over; {
 	case keep && !taken:
@@ -175,12 +171,16 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 
 // indexLocked makes an entry what its owner has, if it is more than he has.
 func (sh *ownerShard) indexLocked(e *entry) {
-	if sh.owners == nil {
-		sh.owners = map[string]*entry{}
-	}
-	have := sh.owners[e.owner]
+	have := sh.owners.get(e.owner)
 	if have == nil || e.owned() || !have.owned() && e.revision > have.revision {
-		sh.owners[e.owner] = e
+		sh.owners.set(e)
+	}
+}
+
+// dropLocked forgets that an owner has an entry, if it has not another by now.
+func (sh *ownerShard) dropLocked(e *entry) {
+	if sh.owners.get(e.owner) == e {
+		sh.owners.remove(e.owner)
 	}
 }
 
@@ -193,19 +193,14 @@ func (s *leases) unindex(e *entry) {
 	sh := s.ownerShard(e.owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.owners[e.owner] == e {
-		delete(sh.owners, e.owner)
-	}
+	sh.dropLocked(e)
 }
 
 // load takes note of a record before the space is in use.
 func (s *leases) load(rec Record) {
 	e := s.entry(rec)
 	sh := s.valueShard(rec.Value)
-	if sh.records == nil {
-		sh.records = map[string]*entry{}
-	}
-	sh.records[rec.Value] = e
+	sh.records.set(e)
 	s.ownerShard(rec.Owner).indexLocked(e)
 	if !e.held() {
 		s.queue.load(e)
@@ -217,9 +212,7 @@ func (s *leases) each(f func(*entry)) {
 	for i := range s.values {
 		sh := &s.values[i]
 		sh.mu.Lock()
-		for _, e := range sh.records {
-			f(e)
-		}
+		sh.records.all(f)
 		sh.mu.Unlock()
 	}
 }

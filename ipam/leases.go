@@ -47,7 +47,11 @@ type leases struct {
 }
 
 func newLeases(name string, r *Registry) *leases {
-	return &leases{name: name, registry: r, alone: make(chan struct{}, 1), doubts: doubts{settling: make(chan struct{}, 1)}}
+	s := &leases{name: name, registry: r, alone: make(chan struct{}, 1), doubts: doubts{settling: make(chan struct{}, 1)}}
+	for i := range shardCount {
+		s.owners[i].owners.seed, s.values[i].records.seed = r.seed, r.seed
+	}
+	return s
 }
 
 // errForgotten says that the registry has no such space any more.
@@ -71,7 +75,7 @@ func (s *leases) Lease(owner string) (Lease, bool) {
 	sh := s.ownerShard(owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.owners[owner]; e != nil && e.held() {
+	if e := sh.owners.get(owner); e != nil && e.held() {
 		return s.lease(e), true
 	}
 	return Lease{}, false

@@ -123,7 +123,7 @@ func (s *leases) freeOne(e *entry) {
 	}
 	values := s.valueShard(e.value)
 	values.mu.Lock()
-	current := values.records[e.value] == e && !e.over
+	current := values.records.get(e.value) == e && !e.over
 	e.over = e.over || current
 	values.mu.Unlock()
 	if !current {
