@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // A Record is what a [Store] keeps of a value: who has it, or had it and why
@@ -173,5 +174,13 @@ func OwnerConflictError(c Change, has string) error {
 
 // validName refuses what a store could not keep as it is.
 func validName(s string) bool {
-	return s != "" && !strings.ContainsRune(s, 0) && strings.ToValidUTF8(s, "") == s
+	for i := range len(s) {
+		if s[i] == 0 {
+			return false
+		}
+		if s[i] >= utf8.RuneSelf {
+			return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+		}
+	}
+	return s != ""
 }
