@@ -13,14 +13,24 @@
 //	addr, err := pool.Acquire(ctx, "cluster/pod-uid/eth0") // the same owner, the same answer
 //	err = pool.Release(ctx, "cluster/pod-uid/eth0")
 //
-// A released value is held back for the quarantine, so that what still refers
-// to it can go first; its old owner may have it back at once.
+// A released value is held back for the quarantine, and if the caller wants
+// until it is acknowledged that the dataplane has forgotten it; its old owner
+// may have it back at once. A pinned value stays its owner's. A lease has a
+// generation, by which a late message about an earlier one is known.
+//
+// The store has a small record for each value, and refuses a change of one that
+// is not as the writer knew it, and a second value for an owner: several
+// registries may share a store that several processes can open. After a crash
+// [Open] has every lease that was handed out; [Registry.Recover] adds what is
+// alive and finds a store that was put back from an old copy, and
+// [Registry.Collect] releases what has no owner any more.
 //
 // Concurrency: Registry and the spaces it opens may be used concurrently.
 // Concurrent callers wait for the store together and not one after another.
 // Block, Pool and IDPool are not safe for concurrent use.
 //
 // Errors wrap a sentinel that says the condition ([ErrExhausted] and others)
-// and tell what was asked, of what, by whom, and how full it is. That the
+// and tell what was asked, of what, by whom, and how full it is; who has a value
+// that is in use tells [HeldError]. That the
 // store cannot be reached is [ErrUnavailable], never "not found".
 package ipam

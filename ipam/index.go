@@ -171,10 +171,13 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 
 // indexLocked makes an entry what its owner has, if it is more than he has.
 func (sh *ownerShard) indexLocked(e *entry) {
-	have := sh.owners.get(e.owner)
-	if have == nil || e.owned() || !have.owned() && e.revision > have.revision {
-		sh.owners.set(e)
+	if !e.owned() {
+		have := sh.owners.get(e.owner)
+		if have != nil && (have.owned() || have.revision > e.revision) {
+			return
+		}
 	}
+	sh.owners.set(e)
 }
 
 // dropLocked forgets that an owner has an entry, if it has not another by now.
