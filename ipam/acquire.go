@@ -214,7 +214,7 @@ const (
 
 // change edits the record of what the owner has, or of a value that it has or
 // had; the record is zero if there is none.
-func (s *leases) change(ctx context.Context, verb, owner, value string, edit func(*Record) (outcome, error)) error {
+func (s *leases) change(ctx context.Context, verb, owner, value string, edit func(Record) (Record, outcome, error)) error {
 	err := s.retry(ctx, func() error {
 		sh, err := s.enter(ctx, owner)
 		if err != nil {
@@ -232,7 +232,7 @@ func (s *leases) change(ctx context.Context, verb, owner, value string, edit fun
 		if before != nil && !before.over { // else it is free, and no more the owner's to change
 			rec = s.record(before)
 		}
-		what, err := edit(&rec)
+		rec, what, err := edit(rec)
 		if err != nil || what == unchanged {
 			return err
 		}
@@ -264,7 +264,10 @@ func (s *leases) replaceLocked(ctx context.Context, sh *ownerShard, before, afte
 // Release gives back what the owner holds; it may hold nothing. The value is
 // held back for others as [Config] and its pin say.
 func (s *leases) Release(ctx context.Context, owner string) error {
-	err := s.change(ctx, "release", owner, "", func(r *Record) (outcome, error) { return s.release(r), nil })
+	err := s.change(ctx, "release", owner, "", func(r Record) (Record, outcome, error) {
+		r, what := s.release(r)
+		return r, what, nil
+	})
 	if errors.Is(err, errForgotten) {
 		return nil // only a space without leases is forgotten
 	}
@@ -275,11 +278,12 @@ func (s *leases) Release(ctx context.Context, owner string) error {
 // since: a lease of another generation, or by now another's, is [ErrNotOwner].
 // One that was released already is no error.
 func (s *leases) ReleaseLease(ctx context.Context, l Lease) error {
-	return s.change(ctx, "release", l.Owner, l.Value, func(r *Record) (outcome, error) {
-		if err := mustBe(*r, l); err != nil {
-			return unchanged, err
+	return s.change(ctx, "release", l.Owner, l.Value, func(r Record) (Record, outcome, error) {
+		if err := mustBe(r, l); err != nil {
+			return r, unchanged, err
 		}
-		return s.release(r), nil
+		r, what := s.release(r)
+		return r, what, nil
 	})
 }
 
@@ -292,18 +296,18 @@ func mustBe(r Record, l Lease) error {
 }
 
 // release makes of a held record what it becomes when it is released.
-func (s *leases) release(r *Record) outcome {
+func (s *leases) release(r Record) (Record, outcome) {
 	if r.Value == "" || !r.Held() {
-		return unchanged
+		return r, unchanged
 	}
 	cfg := &s.registry.cfg
 	if r.Suspect = false; cfg.Quarantine <= 0 && !cfg.Acknowledge && !r.Pinned && len(r.Contested) == 0 {
-		return deleted // whatever the time
+		return r, deleted // whatever the time
 	}
 	r.Released = s.registry.now()
 	r.Until = r.Released.Add(cfg.Quarantine)
 	r.Unacknowledged = r.Unacknowledged || cfg.Acknowledge
-	return keep(*r, r.Released)
+	return r, keep(r, r.Released)
 }
 
 // keep tells whether a record that was changed is worth keeping.
@@ -316,18 +320,18 @@ func keep(r Record, now time.Time) outcome {
 
 // Acknowledge is [Registry.Acknowledge] for a lease of the space.
 func (s *leases) Acknowledge(ctx context.Context, l Lease) error {
-	return s.change(ctx, "acknowledge", l.Owner, l.Value, func(r *Record) (outcome, error) {
-		if err := mustBe(*r, l); err != nil || r.Value == "" {
-			return unchanged, err
+	return s.change(ctx, "acknowledge", l.Owner, l.Value, func(r Record) (Record, outcome, error) {
+		if err := mustBe(r, l); err != nil || r.Value == "" {
+			return r, unchanged, err
 		}
 		if !r.Unacknowledged && len(r.Contested) == 0 {
 			if r.Held() {
-				return unchanged, fmt.Errorf("%w: it is %s", ErrInUse, r.Why())
+				return r, unchanged, fmt.Errorf("%w: it is %s", ErrInUse, r.Why())
 			}
-			return unchanged, nil
+			return r, unchanged, nil
 		}
 		r.Unacknowledged, r.Contested = false, nil
-		return keep(*r, s.registry.now()), nil
+		return r, keep(r, s.registry.now()), nil
 	})
 }
 
@@ -335,27 +339,27 @@ func (s *leases) Acknowledge(ctx context.Context, l Lease) error {
 // not given to another owner until it is unpinned, and this owner gets it
 // again. An owner that holds nothing is [ErrNotFound].
 func (s *leases) Pin(ctx context.Context, owner string) error {
-	return s.change(ctx, "pin", owner, "", func(r *Record) (outcome, error) {
+	return s.change(ctx, "pin", owner, "", func(r Record) (Record, outcome, error) {
 		switch {
 		case r.Value == "" || !r.Owned():
-			return unchanged, ErrNotFound
+			return r, unchanged, ErrNotFound
 		case r.Pinned:
-			return unchanged, nil
+			return r, unchanged, nil
 		}
 		r.Pinned = true
-		return changed, nil
+		return r, changed, nil
 	})
 }
 
 // Unpin undoes Pin. The value of an owner that has released it becomes free
 // when its quarantine is over. An owner without is no error.
 func (s *leases) Unpin(ctx context.Context, owner string) error {
-	return s.change(ctx, "unpin", owner, "", func(r *Record) (outcome, error) {
+	return s.change(ctx, "unpin", owner, "", func(r Record) (Record, outcome, error) {
 		if !r.Pinned {
-			return unchanged, nil
+			return r, unchanged, nil
 		}
 		r.Pinned = false
-		return keep(*r, s.registry.now()), nil
+		return r, keep(r, s.registry.now()), nil
 	})
 }
 

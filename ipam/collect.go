@@ -49,9 +49,9 @@ func (s *leases) collect(ctx context.Context, owners func(context.Context) (iter
 		return nil, err
 	}
 	for i := range list {
-		err := s.changeIf(ctx, &list[i], func(r *Record) outcome {
+		err := s.changeIf(ctx, &list[i], func(r Record) (Record, outcome) {
 			r.Suspect = true
-			return changed
+			return r, changed
 		})
 		if err != nil {
 			return nil, err
@@ -122,15 +122,15 @@ var errChanged = errors.New("changed since")
 
 // changeIf changes a record that was read, and follows it. If it has changed
 // since it is left alone, and rec gets no revision.
-func (s *leases) changeIf(ctx context.Context, rec *Record, edit func(*Record) outcome) error {
+func (s *leases) changeIf(ctx context.Context, rec *Record, edit func(Record) (Record, outcome)) error {
 	var next Record
-	err := s.change(ctx, "collect", rec.Owner, rec.Value, func(r *Record) (outcome, error) {
+	err := s.change(ctx, "collect", rec.Owner, rec.Value, func(r Record) (Record, outcome, error) {
 		if r.Revision != rec.Revision {
-			return unchanged, errChanged
+			return r, unchanged, errChanged
 		}
-		what := edit(r)
-		next = *r
-		return what, nil
+		var what outcome
+		next, what = edit(r)
+		return next, what, nil
 	})
 	if errors.Is(err, errChanged) {
 		rec.Revision = 0
