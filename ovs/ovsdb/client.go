@@ -41,6 +41,7 @@ type Client struct {
 	nextID   uint64
 	calls    map[uint64]*call
 	monitors map[string]func(method string, params json.RawMessage) error
+	locks    map[string]*Lock
 	heard    time.Time // when the last message came
 	probed   bool      // an echo is under way since then
 }
@@ -79,17 +80,6 @@ type message struct {
 	Error  json.RawMessage
 }
 
-// Dial connects to a server: network "unix" and a socket's path, or "tcp" and
-// host:port. The context bounds the connecting only.
-func Dial(ctx context.Context, network, addr string, cfg Config) (*Client, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, fmt.Errorf("ovsdb: %w: %w", ErrDisconnected, err)
-	}
-	return New(conn, cfg), nil
-}
-
 // New makes a Client of a connection, such as one over TLS, and owns it from then on.
 func New(conn net.Conn, cfg Config) *Client {
 	if cfg.MaxMessage <= 0 {
@@ -106,6 +96,7 @@ func New(conn net.Conn, cfg Config) *Client {
 		out: make(chan any, 16), dead: make(chan struct{}), done: make(chan struct{}),
 		calls:    map[uint64]*call{},
 		monitors: map[string]func(string, json.RawMessage) error{},
+		locks:    map[string]*Lock{},
 		heard:    time.Now(),
 	}
 	if c.log == nil {
@@ -161,6 +152,9 @@ func (c *Client) fail(err error) {
 		call.reply <- reply{err: c.err}
 	}
 	clear(c.calls)
+	for _, l := range c.locks {
+		l.lose()
+	}
 	close(c.dead)
 	_ = c.conn.Close()
 	c.log.Info("connection ended", "remote", c.conn.RemoteAddr(), "error", err)
@@ -264,7 +258,9 @@ func (c *Client) receive(data []byte) error {
 		if handle != nil { // updates may overtake monitor_cancel
 			return handle(*m.Method, m.Params)
 		}
-	default: // "locked", "stolen": no method here takes locks
+	case "locked", "stolen":
+		return c.lockNotification(*m.Method, m.Params)
+	default:
 		if !isNull(m.ID) {
 			c.enqueue(response{ID: m.ID, Error: "unknown method"})
 		}
@@ -317,6 +313,15 @@ func (c *Client) enqueue(msg any) {
 	}
 }
 
+// tell sends a message as a courtesy: it is never waited for, and lost when
+// too many others wait.
+func (c *Client) tell(msg any) {
+	select {
+	case c.out <- msg:
+	default:
+	}
+}
+
 // call sends a request and waits for its reply. With onReply set, that runs on
 // the reading goroutine before any later message is handled.
 func (c *Client) call(ctx context.Context, method string, params []any, onReply func(json.RawMessage) error) (json.RawMessage, error) {
@@ -354,10 +359,7 @@ func (c *Client) call(ctx context.Context, method string, params []any, onReply 
 	case <-ctx.Done():
 	}
 	if c.forget(id) && method == "transact" {
-		select { // RFC 7047, section 4.1.4; a courtesy, so never waited for
-		case c.out <- request{Method: "cancel", Params: []any{id}}:
-		default:
-		}
+		c.tell(request{Method: "cancel", Params: []any{id}}) // RFC 7047, section 4.1.4
 	}
 	return nil, fmt.Errorf("ovsdb: %s: %w", method, context.Cause(ctx))
 }

@@ -55,6 +55,32 @@ func hasAny(err error) bool {
 	return ok
 }
 
+// ServerID returns the UUID of the server process, which another one does not
+// have (get_server_id of ovsdb-server(7)).
+func (c *Client) ServerID(ctx context.Context) (UUID, error) {
+	data, err := c.call(ctx, "get_server_id", []any{}, nil)
+	if err != nil {
+		return "", err
+	}
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return "", fmt.Errorf("ovsdb: get_server_id: %w", malformed("%v", err))
+	}
+	id, err := ParseUUID(text)
+	if err != nil {
+		return "", fmt.Errorf("ovsdb: get_server_id: %w", err)
+	}
+	return id, nil
+}
+
+// SetDBChangeAware tells the server whether to keep the connection when a
+// database is added, removed or converted (set_db_change_aware of
+// ovsdb-server(7)). A server ends connections that are not aware.
+func (c *Client) SetDBChangeAware(ctx context.Context, aware bool) error {
+	_, err := c.call(ctx, "set_db_change_aware", []any{aware}, nil)
+	return err
+}
+
 // Echo returns once the server has answered.
 func (c *Client) Echo(ctx context.Context) error {
 	_, err := c.call(ctx, "echo", []any{}, nil)
