@@ -11,11 +11,18 @@ import (
 // with Client.Monitor. It may be used by several goroutines. The rows it gives
 // out, and their values, are shared and must not be changed; a later update
 // makes new ones.
+//
+// A Cache of a Session outlives connections: between them every read is
+// ErrDisconnected; after that it goes on from where it was.
 type Cache struct {
-	client *Client
-	id     string
+	db string
 
-	mu       sync.Mutex // protects what follows
+	mu       sync.Mutex // protects what follows; may be held when a Client's is taken
+	client   *Client    // the connection it follows
+	id       string     // of the monitor there
+	asked    []TableMonitor
+	last     string // transaction that the tables are of, "" if not known
+	stale    bool   // the tables may not be of the conditions asked
 	tables   map[string]*table
 	frozen   *View         // of the tables as they are; nil until one is asked for
 	changed  chan struct{} // closed and replaced at every update
@@ -74,19 +81,20 @@ type View struct{ tables map[string]*table }
 // Snapshot returns the tables as they are now: what is read from the View
 // belongs together. It fails when the Cache no longer follows the server.
 func (k *Cache) Snapshot() (View, error) {
-	v, _, err := k.snapshot()
+	v, _, _, err := k.snapshot()
 	return v, err
 }
 
-// snapshot also returns what is closed when there is a later one.
-func (k *Cache) snapshot() (View, <-chan struct{}, error) {
-	if err := k.client.Err(); err != nil {
-		return View{}, nil, err
-	}
+// snapshot also returns what is closed when there is a later one, and when the
+// connection has ended.
+func (k *Cache) snapshot() (v View, changed, dead <-chan struct{}, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := k.client.Err(); err != nil {
+		return View{}, nil, nil, err
+	}
 	if k.closed {
-		return View{}, nil, fmt.Errorf("ovsdb: %w: the cache is closed", ErrDisconnected)
+		return View{}, nil, nil, fmt.Errorf("ovsdb: %w: the cache is closed", ErrDisconnected)
 	}
 	if k.frozen == nil {
 		k.frozen = &View{make(map[string]*table, len(k.tables))}
@@ -94,7 +102,7 @@ func (k *Cache) snapshot() (View, <-chan struct{}, error) {
 			k.frozen.tables[name] = t.freeze()
 		}
 	}
-	return *k.frozen, k.changed, nil
+	return *k.frozen, k.changed, k.client.dead, nil
 }
 
 // View calls fn with a Snapshot.
@@ -198,7 +206,7 @@ func (k *Cache) Rows(table string) ([]Row, error) {
 // may be skipped.
 func (k *Cache) WaitFor(ctx context.Context, cond func(View) (bool, error)) error {
 	for {
-		v, changed, err := k.snapshot()
+		v, changed, dead, err := k.snapshot()
 		if err != nil {
 			return err
 		}
@@ -207,7 +215,7 @@ func (k *Cache) WaitFor(ctx context.Context, cond func(View) (bool, error)) erro
 		}
 		select {
 		case <-changed:
-		case <-k.client.dead:
+		case <-dead:
 		case <-ctx.Done():
 			return fmt.Errorf("ovsdb: %w", context.Cause(ctx))
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,8 @@ type Config struct {
 	// MaxMessage bounds the bytes of one message received. Default 64 MiB.
 	MaxMessage int
 	// Probe is how long the server may be silent before it is sent an echo;
-	// after the same time without an answer the connection is given up.
+	// after the same time without an answer the connection is given up. Fewer
+	// than 16 KiB of a message in that time are silence.
 	// Default 5 s; negative turns it off.
 	Probe time.Duration
 	// WriteTimeout bounds the writing of one message. Default 30 s.
@@ -35,6 +37,7 @@ type Client struct {
 	out  chan any      // messages for the writing goroutine
 	dead chan struct{} // closed when the connection is given up
 	done chan struct{} // closed when both goroutines have ended
+	got  atomic.Int64  // bytes received
 
 	mu       sync.Mutex // protects what follows
 	err      error      // why the connection ended
@@ -44,6 +47,7 @@ type Client struct {
 	locks    map[string]*Lock
 	heard    time.Time // when the last message came
 	probed   bool      // an echo is under way since then
+	received int64     // of got, at the last tick of the probe
 }
 
 // call is a request that waits for its reply.
@@ -161,7 +165,7 @@ func (c *Client) fail(err error) {
 }
 
 func (c *Client) readLoop() {
-	f := &framer{r: bufio.NewReaderSize(c.conn, 64<<10), max: c.cfg.MaxMessage}
+	f := &framer{r: bufio.NewReaderSize(counter{c}, 64<<10), max: c.cfg.MaxMessage}
 	for {
 		data, err := f.read()
 		if err == nil {
@@ -213,10 +217,28 @@ func (c *Client) writeLoop() {
 	}
 }
 
+// counter reads a Client's connection and counts.
+type counter struct{ c *Client }
+
+func (r counter) Read(p []byte) (int, error) {
+	n, err := r.c.conn.Read(p)
+	r.c.got.Add(int64(n))
+	return n, err
+}
+
+// minProgress is how many bytes of an unfinished message between two probes
+// count as a sign of life: a large reply may take its time, but not for ever.
+const minProgress = 16 << 10
+
 // probe reports whether an echo is due, and fails when one was not answered.
 func (c *Client) probe() (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	got := c.got.Load()
+	if got-c.received >= minProgress {
+		c.heard = time.Now()
+	}
+	c.received = got
 	silent := time.Since(c.heard)
 	switch {
 	case silent < c.cfg.Probe:

@@ -43,14 +43,14 @@ func (c *Client) Transact(ctx context.Context, db string, ops ...Operation) ([]R
 		return nil, err
 	}
 	results, err := decodeResults(data, ops)
-	if err != nil && !hasAny(err) {
+	if err != nil && !isServer(err) {
 		err = fmt.Errorf("ovsdb: %w", err)
 	}
 	return results, err
 }
 
-// hasAny reports whether err is the server's own.
-func hasAny(err error) bool {
+// isServer reports whether err is the server's own.
+func isServer(err error) bool {
 	_, ok := err.(*Error)
 	return ok
 }

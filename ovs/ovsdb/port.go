@@ -72,30 +72,36 @@ func (s *VSwitch) EnsurePort(ctx context.Context, spec PortSpec) (uint32, error)
 	if err != nil {
 		return 0, wrap(err, "port", spec.Name)
 	}
-	var ofport uint32
+	var number uint32
 	err = s.cache.WaitFor(ctx, func(v View) (bool, error) {
-		row, ok := v.Find("Interface", "name", spec.Name)
-		if !ok {
-			return false, fmt.Errorf("deleted meanwhile: %w", ErrNotFound)
-		}
-		var i interfaceRow
-		if err := Unmarshal(row, &i); err != nil {
-			return false, err
-		}
-		switch {
-		case i.OFPort != nil && *i.OFPort > 0:
-			ofport = uint32(*i.OFPort)
-			return true, nil
-		case i.OFPort != nil && *i.OFPort == noPort || i.Error != nil:
-			reason := "no reason given"
-			if i.Error != nil {
-				reason = *i.Error
-			}
-			return false, fmt.Errorf("%w: %s", ErrPortFailed, reason)
-		}
-		return false, nil
+		n, err := ofport(v, spec.Name)
+		number = n
+		return n != 0, err
 	})
-	return ofport, wrap(err, "port", spec.Name)
+	return number, wrap(err, "port", spec.Name)
+}
+
+// ofport returns the OpenFlow number of an interface, 0 while it has none.
+func ofport(v View, name string) (uint32, error) {
+	row, ok := v.Find("Interface", "name", name)
+	if !ok {
+		return 0, fmt.Errorf("deleted meanwhile: %w", ErrNotFound)
+	}
+	var i interfaceRow
+	if err := Unmarshal(row, &i); err != nil {
+		return 0, err
+	}
+	switch {
+	case i.OFPort != nil && *i.OFPort > 0:
+		return uint32(*i.OFPort), nil
+	case i.OFPort != nil && *i.OFPort == noPort || i.Error != nil:
+		reason := "no reason given"
+		if i.Error != nil {
+			reason = *i.Error
+		}
+		return 0, fmt.Errorf("%w: %s", ErrPortFailed, reason)
+	}
+	return 0, nil
 }
 
 func (p PortSpec) validate() error {
@@ -120,9 +126,15 @@ func (p PortSpec) validate() error {
 
 // plan is what brings the port about: nil when it is there and works.
 func (p PortSpec) plan(v View) ([]Operation, error) {
+	return planPorts(v, []PortSpec{p})
+}
+
+// planAs is plan with names for a new port and its interface. A new port is
+// yet to be put on the bridge that it returns.
+func (p PortSpec) planAs(v View, ifaceName, portName NamedUUID) (ops []Operation, join UUID, err error) {
 	bridge, err := findBridge(v, p.Bridge)
 	if err != nil {
-		return nil, fmt.Errorf("bridge %q: %w", p.Bridge, err)
+		return nil, "", fmt.Errorf("bridge %q: %w", p.Bridge, err)
 	}
 	iface := Row{"type": p.Type, "options": p.Options}
 	if p.OFPortRequest != 0 {
@@ -139,41 +151,40 @@ func (p PortSpec) plan(v View) ([]Operation, error) {
 	oldPort, ok := v.Find("Port", "name", p.Name)
 	if !ok {
 		iface["name"], iface["external_ids"] = p.Name, p.ExternalIDs
-		port["name"], port["interfaces"] = p.Name, NamedUUID("iface")
+		port["name"], port["interfaces"] = p.Name, ifaceName
 		return []Operation{
-			Insert("Interface", "iface", iface),
-			Insert("Port", "port", port),
-			Mutate("Bridge", []Mutation{{"ports", "insert", NamedUUID("port")}}, Where("_uuid", bridge.UUID)),
-		}, nil
+			Insert("Interface", ifaceName, iface),
+			Insert("Port", portName, port),
+		}, bridge.UUID, nil
 	}
 	var have portRow
 	if err := Unmarshal(oldPort, &have); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if !slices.Contains(bridge.Ports, have.UUID) {
-		return nil, fmt.Errorf("not on bridge %q but on another: %w", p.Bridge, ErrInUse)
+		return nil, "", fmt.Errorf("not on bridge %q but on another: %w", p.Bridge, ErrInUse)
 	}
 	if len(have.Interfaces) != 1 {
-		return nil, fmt.Errorf("a bond of %d interfaces: %w", len(have.Interfaces), ErrInUse)
+		return nil, "", fmt.Errorf("a bond of %d interfaces: %w", len(have.Interfaces), ErrInUse)
 	}
 	old, ok := v.Row("Interface", have.Interfaces[0])
 	if !ok {
-		return nil, malformed("interface %s is not there", have.Interfaces[0])
+		return nil, "", malformed("interface %s is not there", have.Interfaces[0])
 	}
 	dropEqual(port, oldPort)
 	dropEqual(iface, old)
-	ops := append(edits("Port", have.UUID, port, nil),
+	ops = append(edits("Port", have.UUID, port, nil),
 		edits("Interface", old["_uuid"], iface, mapMutations("external_ids", old["external_ids"], p.ExternalIDs, nil))...)
 	if ops == nil {
 		var i interfaceRow
 		if err := Unmarshal(old, &i); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if i.OFPort == nil || *i.OFPort == noPort {
-			return []Operation{}, nil // let ovs-vswitchd try again
+			return []Operation{}, "", nil // let ovs-vswitchd try again
 		}
 	}
-	return ops, nil
+	return ops, "", nil
 }
 
 // dropEqual removes from want the columns that old has already.
@@ -279,7 +290,7 @@ func portInfo(v View, p portRow, id UUID) (PortInfo, error) {
 // Statistics returns an interface's counters by name ("rx_packets",
 // "tx_bytes", …), as ovs-vswitchd wrote them last: every 5 seconds by default.
 func (s *VSwitch) Statistics(ctx context.Context, iface string) (map[string]int64, error) {
-	results, err := s.client.Transact(ctx, VSwitchDB,
+	results, err := s.db.Transact(ctx, VSwitchDB,
 		Select("Interface", []string{"statistics"}, Where("name", iface)))
 	if err != nil {
 		return nil, err

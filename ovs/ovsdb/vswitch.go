@@ -13,16 +13,16 @@ import (
 const VSwitchDB = "Open_vSwitch"
 
 // VSwitch ensures bridges and ports of one Open vSwitch. Make one with
-// NewVSwitch; it lives as long as its Client. It may be used by several
+// NewVSwitch; it lives as long as its Client or Session. It may be used by several
 // goroutines; what changes the database is done one at a time.
 //
 // Each change bumps next_cfg and returns once ovs-vswitchd has set cur_cfg to
 // it, so that what was asked for is there and not only written down. An Ensure
 // of what is there already sends nothing.
 type VSwitch struct {
-	client *Client
-	cache  *Cache
-	turn   chan struct{} // of capacity 1: holds a token while a change is under way
+	db    Database
+	cache *Cache
+	turn  chan struct{} // of capacity 1: holds a token while a change is under way
 }
 
 // BridgeSpec is a bridge as it should be.
@@ -54,9 +54,9 @@ type bridgeRow struct {
 }
 
 // NewVSwitch starts following the Open_vSwitch database. The context bounds the start.
-func NewVSwitch(ctx context.Context, c *Client) (*VSwitch, error) {
+func NewVSwitch(ctx context.Context, db Database) (*VSwitch, error) {
 	byName := []Index{{Column: "name"}}
-	cache, err := c.Monitor(ctx, VSwitchDB,
+	cache, err := db.Monitor(ctx, VSwitchDB,
 		TableMonitor{Table: "Open_vSwitch", Columns: []string{"bridges", "next_cfg", "cur_cfg"}},
 		TableMonitor{Table: "Bridge", Columns: []string{"name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids", "other_config"}, Indexes: byName},
 		TableMonitor{Table: "Port", Columns: []string{"name", "interfaces", "tag", "external_ids"}, Indexes: byName},
@@ -66,7 +66,7 @@ func NewVSwitch(ctx context.Context, c *Client) (*VSwitch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &VSwitch{client: c, cache: cache, turn: make(chan struct{}, 1)}, nil
+	return &VSwitch{db: db, cache: cache, turn: make(chan struct{}, 1)}, nil
 }
 
 // EnsureBridge makes the bridge, or brings the one there is into shape.
@@ -226,7 +226,7 @@ func (s *VSwitch) change(ctx context.Context, plan func(View) ([]Operation, erro
 		ops = append(ops,
 			Mutate("Open_vSwitch", []Mutation{{"next_cfg", "+=", 1}}),
 			Select("Open_vSwitch", []string{"next_cfg"}))
-		results, err := s.client.Transact(ctx, VSwitchDB, ops...)
+		results, err := s.db.Transact(ctx, VSwitchDB, ops...)
 		if hasCode(err, CodeConstraint, CodeTimedOut, "referential integrity violation") && try < 3 {
 			// The plan may be of a state that is past. If the cache does not
 			// move on, the fault is the plan's own.

@@ -44,7 +44,7 @@ func (k *Cache) Watch(limit int, tables ...string) (View, *Watcher, error) {
 		w.tables[t] = true
 	}
 	for {
-		v, changed, err := k.snapshot()
+		v, changed, _, err := k.snapshot()
 		if err != nil {
 			return View{}, nil, err
 		}
@@ -80,13 +80,14 @@ func (k *Cache) tellLocked(changes []Change) {
 }
 
 // Next returns the next changes, at least one. [ErrLagged] says that some were
-// lost: Close the Watcher and make another. When the connection ends, so do the
-// changes.
+// lost: Close the Watcher and make another. While there is no
+// connection it fails with ErrDisconnected; the changes go on if the Cache does.
 func (w *Watcher) Next(ctx context.Context) ([]Change, error) {
 	for {
 		w.cache.mu.Lock()
 		list, lagged := w.queue, w.lagged
 		w.queue = nil
+		client := w.cache.client
 		w.cache.mu.Unlock()
 		if lagged {
 			return nil, fmt.Errorf("ovsdb: watch: more than %d changes waited: %w", w.limit, ErrLagged)
@@ -96,8 +97,8 @@ func (w *Watcher) Next(ctx context.Context) ([]Change, error) {
 		}
 		select {
 		case <-w.wake:
-		case <-w.cache.client.dead:
-			return nil, w.cache.client.Err()
+		case <-client.dead:
+			return nil, client.Err()
 		case <-ctx.Done():
 			return nil, fmt.Errorf("ovsdb: watch: %w", context.Cause(ctx))
 		}
