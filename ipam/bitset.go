@@ -94,3 +94,12 @@ func (b *bitset) find(i int, from uint64) (uint64, bool) {
 
 // all calls yield with each number in the set, in order, until it returns false.
 func (b *bitset) all(yield func(uint64) bool) bool { return b.levels[0].members(yield) }
+
+// clone returns a set of the same numbers.
+func (b *bitset) clone() *bitset {
+	c := &bitset{size: b.size, count: b.count, levels: make([]level, len(b.levels))}
+	for i := range b.levels {
+		c.levels[i] = b.levels[i].clone()
+	}
+	return c
+}

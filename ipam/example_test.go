@@ -61,7 +61,7 @@ func ExamplePool() {
 	// Output:
 	// 10.4.0.2 <nil>
 	// 10.4.0.3 <nil>
-	// ipam: address 10.4.0.3: in use
+	// ipam: address 10.4.0.3 from 10.4.0.1-10.4.0.6: in use (2 of 5 in use)
 	// <nil> 1 18 [10.4.0.2]
 }
 

@@ -77,7 +77,8 @@ func TestPoolLeavesOut(t *testing.T) {
 		total       uint64
 	}{
 		{"10.0.0.0/24", "10.0.0.1", "10.0.0.254", 254}, {"10.0.0.0/31", "10.0.0.0", "10.0.0.1", 2},
-		{"10.0.0.7/32", "10.0.0.7", "10.0.0.7", 1}, {"fd00::/126", "fd00::1", "fd00::3", 3}, {"fd00::/64", "fd00::1", "fd00::1:0:0:0", 1 << 48},
+		{"10.0.0.7/32", "10.0.0.7", "10.0.0.7", 1}, {"fd00::/126", "fd00::1", "fd00::3", 3}, {"fd00::/64", "fd00::1", "fd00::ffff:ffff:ffff:ffff", 1<<64 - 1},
+		{"fd00::/48", "fd00::1", "fd00::ffff:ffff:ffff:ffff:ffff", 1<<64 - 1},
 	} {
 		p, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx(c.prefix)}})
 		require.NoError(t, err)

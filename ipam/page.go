@@ -109,3 +109,18 @@ func (p *page) members(at uint64, yield func(uint64) bool) bool {
 	}
 	return true
 }
+
+func (l *level) clone() level {
+	c := level{dense: slices.Clone(l.dense), sparse: maps.Clone(l.sparse)}
+	for i, p := range c.dense {
+		if p != nil {
+			copied := *p
+			c.dense[i] = &copied
+		}
+	}
+	for i, p := range c.sparse {
+		copied := *p
+		c.sparse[i] = &copied
+	}
+	return c
+}

@@ -33,6 +33,37 @@ func TestPoolChangesInUse(t *testing.T) {
 	require.Equal(t, []netip.Addr{ip("10.0.0.3"), ip("10.0.0.4"), ip("10.0.0.5"), ip("10.0.0.2")}, slices.Collect(p.All))
 }
 
+// TestPoolReachesFar has addresses of large prefixes that Allocate does not get to.
+func TestPoolReachesFar(t *testing.T) {
+	far, gone := ip("fd00::74:6cff:fe00:1"), ip("fd00::ffff:0:0:1")
+	for _, bits := range []int{8, 48, 64} {
+		p, err := ipam.NewPool(ipam.AddressConfig{
+			Prefixes: []netip.Prefix{netip.PrefixFrom(ip("fd00::"), bits)}, Exclude: []netip.Addr{gone, gone}, Watermarks: ipam.Watermarks{High: 1, Low: 0.5},
+		})
+		require.NoError(t, err)
+		require.True(t, p.Contains(far))
+		require.NoError(t, p.Reserve(far))
+		require.ErrorIs(t, p.Reserve(far), ipam.ErrInUse)
+		require.False(t, p.Contains(gone))
+		require.ErrorIs(t, p.Reserve(gone), ipam.ErrOutOfRange)
+		require.ErrorIs(t, p.Reserve(ip("fd00::")), ipam.ErrOutOfRange)
+		a, err := p.Allocate()
+		require.NoError(t, err)
+		require.Equal(t, ip("fd00::1"), a)
+		require.Equal(t, []netip.Addr{a, far}, slices.Collect(p.All))
+		require.False(t, p.NearlyFull())
+		require.NoError(t, p.Reconfigure(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("fd00::/120")}}))
+		require.Equal(t, []netip.Addr{far}, p.Leaving())
+		require.NoError(t, p.Reconfigure(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("fd00::/56")}}))
+		require.Empty(t, p.Leaving())
+		p.Release(far)
+		p.Release(far)
+		require.Equal(t, []netip.Addr{a}, slices.Collect(p.All))
+		used, _ := p.Usage()
+		require.Equal(t, uint64(1), used)
+	}
+}
+
 func TestWatermarks(t *testing.T) {
 	p, err := ipam.NewPool(ipam.AddressConfig{
 		Ranges: []ipam.Range{{First: ip("10.0.0.1"), Last: ip("10.0.0.10")}}, Watermarks: ipam.Watermarks{High: 0.8, Low: 0.5},

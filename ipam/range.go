@@ -2,7 +2,10 @@ package ipam
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"math"
+	"math/bits"
 	"net/netip"
 	"strings"
 )
@@ -17,15 +20,18 @@ func ParseRange(s string) (Range, error) {
 		last = first
 	}
 	a, err := netip.ParseAddr(strings.TrimSpace(first))
-	if err != nil {
-		return Range{}, fmt.Errorf("ipam: range %q: %w: %w", s, ErrInvalid, err)
+	b, err2 := netip.ParseAddr(strings.TrimSpace(last))
+	if !ok {
+		err2 = nil
 	}
-	b, err := netip.ParseAddr(strings.TrimSpace(last))
-	if err != nil {
+	if err := errors.Join(err, err2); err != nil {
 		return Range{}, fmt.Errorf("ipam: range %q: %w: %w", s, ErrInvalid, err)
 	}
 	r := Range{a, b}
-	return r, r.validate()
+	if err := r.validate(); err != nil {
+		return Range{}, err
+	}
+	return r, nil
 }
 
 // String returns "10.0.0.5-10.0.0.90".
@@ -83,9 +89,6 @@ func usable(p netip.Prefix) Range {
 			last = last.Prev()
 		}
 	}
-	if distance(first, last) >= maxSpan {
-		last = plus(first, maxSpan-1)
-	}
 	return Range{first, last}
 }
 
@@ -109,24 +112,15 @@ func halves(a netip.Addr) (hi, lo uint64) {
 	return binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
 }
 
-// distance returns b minus a, at most 2^63.
-func distance(a, b netip.Addr) uint64 {
-	ah, al := halves(a)
-	bh, bl := halves(b)
-	hi, lo := bh-ah, bl-al
-	if bl < al {
-		hi--
+// length returns how many addresses there are, at most [math.MaxUint64].
+func (r Range) length() uint64 {
+	ah, al := halves(r.First)
+	bh, bl := halves(r.Last)
+	lo, borrow := bits.Sub64(bl, al, 0)
+	if hi, _ := bits.Sub64(bh, ah, borrow); hi != 0 || lo == math.MaxUint64 {
+		return math.MaxUint64
 	}
-	if hi != 0 {
-		return 1 << 63
-	}
-	return min(lo, 1<<63)
-}
-
-// plus returns the address n behind a.
-func plus(a netip.Addr, n uint64) netip.Addr {
-	hi, lo := halves(a)
-	return fromHalves(hi, lo, n, a.Is4())
+	return lo + 1
 }
 
 // fromHalves returns the address n behind the one that halves gives.

@@ -1,6 +1,9 @@
 package ipam
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Watermarks are shares of a pool, from 0 to 1. A pool is nearly full from the
 // time that use reaches High until it falls to Low, which is less: near the
@@ -17,9 +20,17 @@ func (w Watermarks) validate() error {
 // gauge returns the watermarks of a pool of a size, as counts.
 func (w Watermarks) gauge(size uint64) gauge {
 	if w.High == 0 {
-		return gauge{rise: size + 1}
+		return gauge{rise: math.MaxUint64}
 	}
-	return gauge{rise: max(1, uint64(w.High*float64(size))), fall: uint64(w.Low * float64(size))}
+	return gauge{rise: max(1, share(w.High, size)), fall: share(w.Low, size)}
+}
+
+// share returns a share of a size, rounded down.
+func share(of float64, size uint64) uint64 {
+	if n := of * float64(size); n < math.MaxUint64 {
+		return uint64(n)
+	}
+	return math.MaxUint64
 }
 
 // A gauge remembers which watermark was passed last.
