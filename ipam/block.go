@@ -6,7 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"strings"
+	"sync"
 )
 
 // SubnetConfig says what a [Block] carves subnets from.
@@ -21,8 +21,10 @@ type SubnetConfig struct {
 // A Block carves subnets of mixed sizes out of prefixes. It takes the
 // smallest free piece that fits, splits it in halves, and joins halves again
 // when both are free, so that whatever the order of releases, an empty block
-// is whole. Make one with [NewBlock]. It is not safe for concurrent use.
+// is whole. Make one with [NewBlock]. It may be used concurrently. What it
+// refuses is a [*RefusedError].
 type Block struct {
+	mu      sync.Mutex // protects what is in the trees, not their list
 	trees   []*buddies // in the order of the configuration
 	exclude []netip.Prefix
 }
@@ -63,7 +65,7 @@ func (b *Block) leaveOut(exclude []netip.Prefix) (errs []error) {
 		if err := plainPrefix(p); err != nil {
 			errs = append(errs, fmt.Errorf("%w (exclude)", err))
 		} else if t := b.tree(p); t == nil {
-			errs = append(errs, fmt.Errorf("ipam: block: exclude %s: %w: it is in no prefix of %s", p, ErrInvalid, b))
+			errs = append(errs, fmt.Errorf("ipam: block: exclude %s: %w: it is in no prefix of %s, or over %d bits longer", p, ErrInvalid, b, maxDepth))
 		} else if !t.exclude(p) {
 			i := slices.IndexFunc(b.exclude, p.Overlaps)
 			errs = append(errs, fmt.Errorf("ipam: block: exclude %s and %s: %w: they overlap", b.exclude[i], p, ErrInvalid))
@@ -84,8 +86,11 @@ func (b *Block) tree(p netip.Prefix) *buddies {
 	return nil
 }
 
-// Carve returns a free subnet of the given length.
+// Carve returns a free subnet of the given length, [ErrExhausted], or
+// [ErrOutOfRange] if there are none of that length.
 func (b *Block) Carve(bits int) (netip.Prefix, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var best *buddies
 	longest := -1
 	for _, t := range b.trees {
@@ -97,36 +102,45 @@ func (b *Block) Carve(bits int) (netip.Prefix, error) {
 		}
 	}
 	if best == nil {
-		return netip.Prefix{}, b.cannot(bits)
+		return netip.Prefix{}, b.cannotLocked(bits)
 	}
 	return best.carve(bits - best.root.Bits()), nil
 }
 
-// cannot says why a subnet of a length cannot be carved.
-func (b *Block) cannot(bits int) error {
+// cannotLocked says why a subnet of a length cannot be carved.
+func (b *Block) cannotLocked(bits int) error {
+	asked := fmt.Sprintf("subnet /%d", bits)
 	shortest, longest := 128, 0
 	for _, t := range b.trees {
 		if t.carves(bits) {
-			return fmt.Errorf("ipam: /%d from %s: %w (%d subnets in use)", bits, b, ErrExhausted, b.Usage())
+			return b.refuseLocked(asked, ErrExhausted)
 		}
 		shortest, longest = min(shortest, t.root.Bits()), max(longest, t.longest())
 	}
-	return fmt.Errorf("ipam: /%d from %s: %w: want /%d to /%d", bits, b, ErrOutOfRange, shortest, longest)
+	return b.refuseLocked(asked, fmt.Errorf("%w: want /%d to /%d", ErrOutOfRange, shortest, longest))
 }
 
-// Reserve takes a specific subnet.
+func (b *Block) refuseLocked(asked string, err error) error {
+	return &RefusedError{Asked: asked, Of: b.String(), Used: uint64(b.inUseLocked()), Err: err}
+}
+
+// Reserve takes a specific subnet, or returns [ErrOutOfRange] or [ErrInUse].
 func (b *Block) Reserve(p netip.Prefix) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !b.Contains(p) {
-		return fmt.Errorf("ipam: subnet %s from %s: %w", p, b, ErrOutOfRange)
+		return b.refuseLocked("subnet "+p.String(), ErrOutOfRange)
 	}
 	if !b.tree(p).reserve(p) {
-		return fmt.Errorf("ipam: subnet %s: %w", p, ErrInUse)
+		return b.refuseLocked("subnet "+p.String(), ErrInUse)
 	}
 	return nil
 }
 
 // Release frees a subnet; one that is not in use is no error.
 func (b *Block) Release(p netip.Prefix) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if t := b.tree(p); t != nil && p == p.Masked() {
 		t.release(p)
 	}
@@ -137,19 +151,30 @@ func (b *Block) Contains(p netip.Prefix) bool {
 	return plainPrefix(p) == nil && b.tree(p) != nil && !slices.ContainsFunc(b.exclude, p.Overlaps)
 }
 
-// All calls yield with each subnet in use, prefix by prefix, until it returns false.
+// All calls yield with each subnet that is in use as it is called, prefix by
+// prefix, until it returns false. Yield may use the block.
 func (b *Block) All(yield func(netip.Prefix) bool) {
+	var list []netip.Prefix
+	b.mu.Lock()
 	for _, t := range b.trees {
-		for _, p := range t.all() {
-			if !yield(p) {
-				return
-			}
+		list = append(list, t.all()...)
+	}
+	b.mu.Unlock()
+	for _, p := range list {
+		if !yield(p) {
+			return
 		}
 	}
 }
 
 // Usage returns how many subnets are in use.
-func (b *Block) Usage() (n int) {
+func (b *Block) Usage() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inUseLocked()
+}
+
+func (b *Block) inUseLocked() (n int) {
 	for _, t := range b.trees {
 		n += t.inUse()
 	}
@@ -159,6 +184,8 @@ func (b *Block) Usage() (n int) {
 // Share returns how much of what the block may give is in use, by addresses,
 // from 0 to 1.
 func (b *Block) Share() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var used, total float64
 	for _, t := range b.trees {
 		total += addresses(t.root)
@@ -177,11 +204,11 @@ func (b *Block) Share() float64 {
 // addresses returns how many addresses a prefix has.
 func addresses(p netip.Prefix) float64 { return math.Ldexp(1, p.Addr().BitLen()-p.Bits()) }
 
-// String returns the prefixes.
+// String returns the prefixes, the first few.
 func (b *Block) String() string {
-	parts := make([]string, len(b.trees))
+	roots := make([]netip.Prefix, len(b.trees))
 	for i, t := range b.trees {
-		parts[i] = t.root.String()
+		roots[i] = t.root
 	}
-	return strings.Join(parts, ",")
+	return listed(roots)
 }

@@ -34,7 +34,8 @@ func (b SetBlock) allows(as []string) bool {
 }
 
 // A BlockSet carves from several blocks, each for its owners. Make one with
-// [NewBlockSet]. It is not safe for concurrent use.
+// [NewBlockSet]. It may be used concurrently, as may its blocks. What it refuses
+// is a [*RefusedError] that names the caller.
 type BlockSet struct {
 	order  Order
 	blocks []SetBlock
@@ -64,7 +65,11 @@ func NewBlockSet(order Order, blocks ...SetBlock) (*BlockSet, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &BlockSet{order, slices.Clone(blocks)}, nil
+	blocks = slices.Clone(blocks)
+	for i := range blocks {
+		blocks[i].Owners = slices.Clone(blocks[i].Owners)
+	}
+	return &BlockSet{order, blocks}, nil
 }
 
 func (b *Block) overlaps(c *Block) bool {
@@ -78,50 +83,76 @@ func (b *Block) overlaps(c *Block) bool {
 // one that is everybody's. [ErrNotOwner] says that there are blocks, and none
 // is for the caller.
 func (s *BlockSet) Carve(bits int, as ...string) (string, netip.Prefix, error) {
-	var mine []SetBlock
-	for _, b := range s.blocks {
-		if b.allows(as) {
-			mine = append(mine, b)
-		}
-	}
+	asked := fmt.Sprintf("subnet /%d", bits)
+	mine := s.of(as)
 	if len(mine) == 0 && len(s.blocks) > 0 {
-		return "", netip.Prefix{}, fmt.Errorf("ipam: /%d for %s: %w of any of %d blocks", bits, strings.Join(as, ", "), ErrNotOwner, len(s.blocks))
+		return "", netip.Prefix{}, refuse(asked, s.blocks, as, fmt.Errorf("%w of any", ErrNotOwner))
 	}
-	slices.SortStableFunc(mine, func(a, b SetBlock) int {
-		if c := cmp.Compare(min(len(b.Owners), 1), min(len(a.Owners), 1)); c != 0 || s.order == InOrder {
-			return c
-		}
-		return cmp.Compare(a.Block.Share(), b.Block.Share())
-	})
-	var errs []error
+	condition := ErrOutOfRange // unless a block has subnets of this length
 	for _, b := range mine {
 		p, err := b.Block.Carve(bits)
 		if err == nil {
 			return b.Name, p, nil
 		}
-		errs = append(errs, fmt.Errorf("block %q: %w", b.Name, err))
+		if !errors.Is(err, ErrOutOfRange) {
+			condition = ErrExhausted
+		}
 	}
-	if len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("ipam: blocks: %w: there are none", ErrExhausted))
+	if len(mine) == 0 {
+		condition = ErrExhausted
 	}
-	return "", netip.Prefix{}, errors.Join(errs...)
+	return "", netip.Prefix{}, refuse(asked, mine, as, condition)
 }
+
+// of returns the blocks from which one of these names may carve, in the order
+// in which they are tried.
+func (s *BlockSet) of(as []string) (mine []SetBlock) {
+	share := map[string]float64{}
+	for _, b := range s.blocks {
+		if b.allows(as) {
+			mine = append(mine, b)
+			if s.order == LeastUsed {
+				share[b.Name] = b.Block.Share()
+			}
+		}
+	}
+	slices.SortStableFunc(mine, func(a, b SetBlock) int {
+		owned := cmp.Compare(min(len(b.Owners), 1), min(len(a.Owners), 1))
+		return cmp.Or(owned, cmp.Compare(share[a.Name], share[b.Name]))
+	})
+	return mine
+}
+
+// refuse says why blocks did not give what was asked of them.
+func refuse(asked string, blocks []SetBlock, as []string, err error) error {
+	e := &RefusedError{Asked: asked, Of: listed(blocks), By: slices.Clone(as), Err: err}
+	if len(blocks) == 0 {
+		e.Of = "no block"
+	}
+	for _, b := range blocks {
+		e.Used += uint64(b.Block.Usage())
+	}
+	return e
+}
+
+// String returns the name and the prefixes.
+func (b SetBlock) String() string { return fmt.Sprintf("%q (%s)", b.Name, b.Block) }
 
 // Reserve takes a specific subnet and returns the name of its block.
 func (s *BlockSet) Reserve(p netip.Prefix, as ...string) (string, error) {
-	for _, b := range s.blocks {
-		if !b.Block.Contains(p) {
-			continue
-		}
-		if !b.allows(as) {
-			return "", fmt.Errorf("ipam: subnet %s of block %q for %s: %w: it is for %s", p, b.Name, strings.Join(as, ", "), ErrNotOwner, strings.Join(b.Owners, ", "))
-		}
-		if err := b.Block.Reserve(p); err != nil {
-			return "", fmt.Errorf("ipam: block %q: %w", b.Name, err)
-		}
-		return b.Name, nil
+	asked := "subnet " + p.String()
+	i := slices.IndexFunc(s.blocks, func(b SetBlock) bool { return b.Block.Contains(p) })
+	if i < 0 {
+		return "", refuse(asked, s.blocks, as, ErrOutOfRange)
 	}
-	return "", fmt.Errorf("ipam: subnet %s: %w: it is in none of %d blocks", p, ErrOutOfRange, len(s.blocks))
+	b := s.blocks[i]
+	if !b.allows(as) {
+		return "", refuse(asked, []SetBlock{b}, as, fmt.Errorf("%w, which is %s", ErrNotOwner, strings.Join(b.Owners, " or ")))
+	}
+	if b.Block.Reserve(p) != nil { // it has the subnet, so that it is in use
+		return "", refuse(asked, []SetBlock{b}, as, ErrInUse)
+	}
+	return b.Name, nil
 }
 
 // Release frees a subnet; one that is not in use is no error.

@@ -2,6 +2,7 @@ package ipam_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -37,7 +38,7 @@ func ExampleBlock() {
 	// 10.4.1.0/24 <nil>
 	// 10.4.2.0/25 <nil>
 	// 10.4.3.0/24 <nil>
-	// invalid Prefix ipam: /24 from 10.4.0.0/22: exhausted (3 subnets in use)
+	// invalid Prefix ipam: subnet /24 from 10.4.0.0/22: exhausted (3 in use)
 }
 
 func ExamplePool() {
@@ -73,12 +74,31 @@ func ExampleAllocatePair() {
 }
 
 func ExampleIDPool() {
-	vlans, _ := ipam.NewIDPool(ipam.IDConfig{Min: 1, Max: 4094, Reserved: []uint32{1, 4094}})
+	vlans, _ := ipam.NewIDPool(ipam.VLANs(1, 4094))
 	a, _ := vlans.Allocate()
 	vlans.Release(a)
 	b, _ := vlans.Allocate() // the last one rests
 	fmt.Println(a, b, vlans.Reserve(4094))
-	// Output: 2 3 ipam: id 4094 from 1 to 4094: out of range
+	// Output: 2 3 ipam: id 4094 from 1 to 4094: out of range (1 of 4092 in use)
+}
+
+func ExampleIDPools() {
+	vlans, _ := ipam.NewIDPools(ipam.VLANs(1))
+	a, _ := vlans.Allocate("node-1/trunk")
+	b, _ := vlans.Allocate("node-1/trunk")
+	c, _ := vlans.Allocate("node-2/trunk")
+	fmt.Println(a, b, c)
+	// Output: 2 3 2
+}
+
+func ExampleRefusedError() {
+	vnis, _ := ipam.NewIDPool(ipam.VNIs())
+	_ = vnis.Reserve(5000)
+	err := vnis.Reserve(5000)
+	if refused, ok := errors.AsType[*ipam.RefusedError](err); ok && errors.Is(err, ipam.ErrInUse) {
+		fmt.Printf("%s: %d of %d in use\n", refused.Asked, refused.Used, refused.Total)
+	}
+	// Output: id 5000: 1 of 16777215 in use
 }
 
 func ExampleMACPool() {

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 )
@@ -23,19 +24,22 @@ const (
 )
 
 // A MACPool gives MAC addresses, the one after the last before it starts again
-// from the lowest. Make one with [NewMACPool]. It is not safe for concurrent use.
+// from the lowest. The lowest 256 behind the prefix are left to routers and the
+// like. Make one with [NewMACPool]. It may be used concurrently. What it
+// refuses is a [*RefusedError].
 type MACPool struct {
 	prefix [3]byte
 	ids    *IDPool
 }
 
-// NewMACPool returns a pool with all addresses free, or [ErrInvalid].
+// NewMACPool returns a pool with all addresses free, or [ErrInvalid] naming every fault.
 func NewMACPool(cfg MACConfig) (*MACPool, error) {
+	var fault error
 	if len(cfg.Prefix) != 3 || cfg.Prefix[0]&1 != 0 {
-		return nil, fmt.Errorf("ipam: mac prefix %v: %w: want three bytes, unicast", cfg.Prefix, ErrInvalid)
+		fault = fmt.Errorf("ipam: mac prefix %q: %w: want three bytes, unicast", cfg.Prefix.String(), ErrInvalid)
 	}
 	ids, err := NewIDPool(IDConfig{Min: lowestMAC, Max: highestMAC, Watermarks: cfg.Watermarks})
-	if err != nil {
+	if err := errors.Join(fault, err); err != nil {
 		return nil, err
 	}
 	return &MACPool{[3]byte(cfg.Prefix), ids}, nil
@@ -70,25 +74,34 @@ func (p *MACPool) address(id uint32) (m MAC) {
 	return m
 }
 
-// Allocate returns a free address.
+// Allocate returns a free address, or [ErrExhausted].
 func (p *MACPool) Allocate() (MAC, error) {
 	id, err := p.ids.Allocate()
 	if err != nil {
-		return MAC{}, fmt.Errorf("ipam: mac from %s: %w", p, err)
+		return MAC{}, p.refuse("mac", err)
 	}
 	return p.address(id), nil
 }
 
-// Reserve takes a specific address.
+// Reserve takes a specific address, or returns [ErrOutOfRange] or [ErrInUse].
 func (p *MACPool) Reserve(m MAC) error {
 	id, ok := p.number(m)
 	if !ok {
-		return fmt.Errorf("ipam: mac %s from %s: %w", m, p, ErrOutOfRange)
+		return p.refuse("mac "+m.String(), ErrOutOfRange)
 	}
 	if err := p.ids.Reserve(id); err != nil {
-		return fmt.Errorf("ipam: mac %s: %w", m, err)
+		return p.refuse("mac "+m.String(), err)
 	}
 	return nil
+}
+
+// refuse says of addresses what err says of numbers, or is.
+func (p *MACPool) refuse(asked string, err error) error {
+	if of, ok := errors.AsType[*RefusedError](err); ok {
+		err = of.Err
+	}
+	used, total := p.Usage()
+	return &RefusedError{Asked: asked, Of: p.String(), Used: used, Total: total, Err: err}
 }
 
 // Release frees an address; one that is free or not of the pool is no error.
@@ -102,6 +115,12 @@ func (p *MACPool) Release(m MAC) {
 func (p *MACPool) Contains(m MAC) bool {
 	id, ok := p.number(m)
 	return ok && p.ids.Contains(id)
+}
+
+// All calls yield with each address that is in use as it is called, in order,
+// until it returns false. Yield may use the pool.
+func (p *MACPool) All(yield func(MAC) bool) {
+	p.ids.All(func(id uint32) bool { return yield(p.address(id)) })
 }
 
 // Usage returns how many addresses are in use and how many there are.

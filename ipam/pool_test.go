@@ -202,7 +202,7 @@ func TestBlockSet(t *testing.T) {
 	s := blocks(ipam.InOrder)
 	_, err := s.Reserve(pfx("10.3.0.0/24"), "ns:web")
 	require.ErrorIs(t, err, ipam.ErrNotOwner)
-	require.ErrorContains(t, err, "ns:db, cluster:x")
+	require.ErrorContains(t, err, "ns:db or cluster:x")
 	name, err := s.Reserve(pfx("10.3.0.0/24"), "cluster:x")
 	require.NoError(t, err)
 	require.Equal(t, "db", name)
