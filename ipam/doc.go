@@ -1,11 +1,12 @@
 // Package ipam allocates addresses, subnets, MAC addresses and numeric ids so
 // that none is given twice.
 //
-// Three cores allocate in memory and are of use alone: a [Block] carves
-// subnets of mixed sizes out of prefixes, a [Pool] gives single addresses, an
-// [IDPool] numbers. A [Registry] leases from them: a lease belongs to an
-// owner, a string that the caller derives from what the lease is for, and is
-// durable in a [Store] before it is handed out.
+// Four cores allocate in memory and are of use alone: a [Block] carves subnets
+// of mixed sizes out of prefixes, a [Pool] gives single addresses, an [IDPool]
+// numbers, a [MACPool] MAC addresses. A [BlockSet] is several blocks, each for
+// its owners; [IDPools] are ids of many parents. A [Registry] leases from the
+// cores: a lease belongs to an owner, a string that the caller derives from
+// what the lease is for, and is durable in a [Store] before it is handed out.
 //
 //	store, err := boltstore.Open("leases.db")
 //	r, err := ipam.Open(ctx, store, ipam.Config{Quarantine: time.Minute})
@@ -25,12 +26,12 @@
 // alive and finds a store that was put back from an old copy, and
 // [Registry.Collect] releases what has no owner any more.
 //
-// Concurrency: Registry and the spaces it opens may be used concurrently.
-// Concurrent callers wait for the store together and not one after another.
-// Block, Pool and IDPool are not safe for concurrent use.
+// Concurrency: everything here may be used concurrently. Concurrent callers
+// of a Registry wait for the store together and not one after another.
 //
 // Errors wrap a sentinel that says the condition ([ErrExhausted] and others)
-// and tell what was asked, of what, by whom, and how full it is; who has a value
-// that is in use tells [HeldError]. That the
+// and tell what was asked, of what, by whom, and how full it is, those of the
+// cores as a [*RefusedError]; who has a value that is in use tells [HeldError].
+// A configuration that makes no sense is refused with all its faults. That the
 // store cannot be reached is [ErrUnavailable], never "not found".
 package ipam
