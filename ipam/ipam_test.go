@@ -234,21 +234,3 @@ func TestWriters(t *testing.T) {
 	}
 	wg.Wait()
 }
-
-func FuzzParseRange(f *testing.F) {
-	f.Add("10.0.0.5-10.0.0.90")
-	f.Add("::1")
-	f.Fuzz(func(t *testing.T, s string) {
-		r, err := ipam.ParseRange(s)
-		if err != nil {
-			if !errors.Is(err, ipam.ErrInvalid) {
-				t.Fatal(err)
-			}
-			return
-		}
-		again, err := ipam.ParseRange(r.String())
-		if err != nil || again != r {
-			t.Fatalf("%q: %v then %v, %v", s, r, again, err)
-		}
-	})
-}
