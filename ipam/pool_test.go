@@ -160,6 +160,84 @@ func TestMemory(t *testing.T) {
 		return p
 	})
 	require.Less(t, sparse, 2<<20, "1,000 addresses far apart in a /64")
+	for name, cfg := range map[string]ipam.IDConfig{"VNIs": ipam.VNIs(), "tunnel keys": ipam.TunnelKeys()} {
+		require.Less(t, heapOf(t, func() any {
+			p, err := ipam.NewIDPool(cfg)
+			require.NoError(t, err)
+			for id := uint32(1); id < 1<<24; id += 100 {
+				require.NoError(t, p.Reserve(id))
+			}
+			return p
+		}), 4<<20, "1 % of 2^24 %s", name)
+	}
+}
+
+// TestNothingIsAllocated by an allocator that has been filled before, however
+// full it is.
+func TestNothingIsAllocated(t *testing.T) {
+	pool, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/19")}})
+	require.NoError(t, err)
+	sparse, err := ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("fd00::/64")}})
+	require.NoError(t, err)
+	ids, err := ipam.NewIDPool(ipam.VNIs())
+	require.NoError(t, err)
+	vlans, err := ipam.NewIDPools(ipam.VLANs())
+	require.NoError(t, err)
+	macs, err := ipam.NewMACPool(ipam.MACConfig{Prefix: []byte{2, 0, 0}})
+	require.NoError(t, err)
+	block, err := ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/8")}})
+	require.NoError(t, err)
+	steps := map[string]func() error{
+		"pool": func() error {
+			a, err := pool.Allocate()
+			pool.Release(a)
+			return err
+		},
+		"IPv6 pool": func() error {
+			a, err := sparse.Allocate()
+			sparse.Release(a)
+			return err
+		},
+		"ids": func() error {
+			id, err := ids.Allocate()
+			ids.Release(id)
+			return err
+		},
+		"VLANs": func() error {
+			id, err := vlans.Allocate("port")
+			vlans.Release("port", id)
+			return err
+		},
+		"MACs": func() error {
+			m, err := macs.Allocate()
+			macs.Release(m)
+			return err
+		},
+		"block": func() error {
+			p, err := block.Carve(24)
+			block.Release(p)
+			return err
+		},
+	}
+	for full := range 5 {
+		for name, step := range steps {
+			require.NoError(t, step())
+			allocs := testing.AllocsPerRun(10000, func() {
+				if err := step(); err != nil {
+					t.Error(name, err)
+				}
+			})
+			require.Zero(t, allocs, "%s, %d in use", name, full*800)
+		}
+		for range 800 {
+			require.NoError(t, second(pool.Allocate()))
+			require.NoError(t, second(sparse.Allocate()))
+			require.NoError(t, second(ids.Allocate()))
+			require.NoError(t, second(vlans.Allocate("port")))
+			require.NoError(t, second(macs.Allocate()))
+			require.NoError(t, second(block.Carve(24)))
+		}
+	}
 }
 
 func TestBlockSet(t *testing.T) {
