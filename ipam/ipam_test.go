@@ -29,47 +29,6 @@ func TestMemoryStore(t *testing.T) {
 	})
 }
 
-func TestConstructorsNameTheFault(t *testing.T) {
-	for fault, err := range map[string]error{
-		"host bits":     second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.1/8")}})),
-		"overlap":       second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/8"), pfx("10.1.0.0/16")}})),
-		"no prefix":     second(ipam.NewBlock(ipam.SubnetConfig{})),
-		"IPv4 in IPv6":  second(ipam.NewPool(ipam.AddressConfig{Ranges: []ipam.Range{{First: ip("::ffff:10.0.0.1"), Last: ip("::ffff:10.0.0.2")}}})),
-		"zone":          second(ipam.NewPool(ipam.AddressConfig{Ranges: []ipam.Range{{First: ip("fe80::1%eth0"), Last: ip("fe80::2%eth0")}}})),
-		"not behind":    second(ipam.NewPool(ipam.AddressConfig{Ranges: []ipam.Range{{First: ip("10.0.0.9"), Last: ip("10.0.0.1")}}})),
-		"IPv4 and IPv6": second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/24"), pfx("fd00::/64")}})),
-		"are excluded":  second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/30")}, Exclude: []netip.Addr{ip("10.0.0.1"), ip("10.0.0.2")}})),
-		"reserved 9":    second(ipam.NewIDPool(ipam.IDConfig{Min: 1, Max: 5, Reserved: []uint32{9}})),
-		"empty":         second(ipam.NewIDPool(ipam.IDConfig{Min: 5, Max: 1})),
-		"in no prefix":  second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/30")}, Exclude: []netip.Addr{ip("10.0.0.4")}})),
-		"10.0.0.0-10.0.0.255 and 10.0.0.0-10.0.0.0": second(ipam.NewPool(ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/24"), pfx("10.0.0.0/32")}})),
-		"exclude 10.1.0.0/24":                       second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}, Exclude: []netip.Prefix{pfx("10.1.0.0/24")}})),
-		"exclude 10.0.0.0/24 and 10.0.0.0/25":       second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}, Exclude: []netip.Prefix{pfx("10.0.0.0/24"), pfx("10.0.0.0/25")}})),
-		"all of it":                                 second(ipam.NewBlock(ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}, Exclude: []netip.Prefix{pfx("10.0.0.0/17"), pfx("10.0.128.0/17")}})),
-		"neither":                                   second(ipam.NewPool(ipam.AddressConfig{})),
-	} {
-		require.ErrorIs(t, err, ipam.ErrInvalid, fault)
-		require.ErrorContains(t, err, fault)
-	}
-}
-
-// TestEveryFaultIsNamed has more than one fault in a configuration.
-func TestEveryFaultIsNamed(t *testing.T) {
-	_, err := ipam.NewPool(ipam.AddressConfig{
-		Prefixes: []netip.Prefix{pfx("10.0.0.0/16"), pfx("10.0.3.0/24"), pfx("10.0.5.0/24"), pfx("10.9.0.1/24")},
-		Ranges:   []ipam.Range{{First: ip("10.3.0.9"), Last: ip("10.3.0.1")}},
-		Exclude:  []netip.Addr{{}, ip("10.8.0.1")},
-	})
-	for _, want := range []string{
-		"10.0.0.0-10.0.255.255 and 10.0.3.0-10.0.3.255", "10.0.0.0-10.0.255.255 and 10.0.5.0-10.0.5.255",
-		"10.9.0.1/24: invalid: host bits", "10.3.0.9-10.3.0.1", "no address", "10.8.0.1 is in no prefix",
-	} {
-		require.ErrorContains(t, err, want)
-	}
-}
-
-func second[T any](_ T, err error) error { return err }
-
 func TestPoolLeavesOut(t *testing.T) {
 	for _, c := range []struct {
 		prefix      string

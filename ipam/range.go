@@ -38,15 +38,25 @@ func ParseRange(s string) (Range, error) {
 func (r Range) String() string { return r.First.String() + "-" + r.Last.String() }
 
 func (r Range) validate() error {
+	var errs []error
 	for _, a := range []netip.Addr{r.First, r.Last} {
 		if err := plain(a); err != nil {
-			return fmt.Errorf("ipam: range %s: %w", r, err)
+			errs = append(errs, fmt.Errorf("ipam: range %s: %w", r, err))
 		}
 	}
-	if r.First.BitLen() != r.Last.BitLen() || r.Last.Less(r.First) {
-		return fmt.Errorf("ipam: range %s: %w: the last address is not behind the first", r, ErrInvalid)
+	switch {
+	case len(errs) > 0:
+	case r.First.BitLen() != r.Last.BitLen() || r.Last.Less(r.First):
+		errs = append(errs, fmt.Errorf("ipam: range %s: %w: the last address is not behind the first", r, ErrInvalid))
+	case !r.Last.Less(mapped().Addr()) && !lastOf(mapped()).Less(r.First):
+		errs = append(errs, fmt.Errorf("ipam: range %s: %w: it has the IPv4 in IPv6 of %s", r, ErrInvalid, mapped()))
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// mapped is where IPv4 addresses are in IPv6 (RFC 4291, section 2.5.5.2).
+func mapped() netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff}), 96)
 }
 
 func (r Range) contains(a netip.Addr) bool {
@@ -75,6 +85,9 @@ func plainPrefix(p netip.Prefix) error {
 	}
 	if p != p.Masked() {
 		return fmt.Errorf("ipam: prefix %s: %w: host bits are set, want %s", p, ErrInvalid, p.Masked())
+	}
+	if p.Overlaps(mapped()) {
+		return fmt.Errorf("ipam: prefix %s: %w: it has the IPv4 in IPv6 of %s", p, ErrInvalid, mapped())
 	}
 	return nil
 }
