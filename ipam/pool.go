@@ -98,15 +98,25 @@ func (p *Pool) Reserve(a netip.Addr) error {
 	defer p.mu.Unlock()
 	n, numbered, given := p.layout.gives(a)
 	switch {
-	case p.leaving[a], numbered && given && !p.used.add(n), p.far[a]:
+	case p.leaving[a]:
 		return p.refuseLocked("address "+a.String(), ErrInUse)
 	case !given:
 		return p.refuseLocked("address "+a.String(), ErrOutOfRange)
-	case !numbered:
-		p.far[a] = true
+	case !p.takeLocked(a, n, numbered):
+		return p.refuseLocked("address "+a.String(), ErrInUse)
 	}
 	p.gauge.set(p.inUseLocked())
 	return nil
+}
+
+// takeLocked takes an address of the pool, and reports whether it was free.
+func (p *Pool) takeLocked(a netip.Addr, n uint64, numbered bool) bool {
+	if numbered {
+		return p.used.add(n)
+	}
+	free := !p.far[a]
+	p.far[a] = true
+	return free
 }
 
 // Release frees an address; one that is free or not of the pool is no error.
@@ -168,14 +178,10 @@ func (p *Pool) Reconfigure(cfg AddressConfig) error {
 
 // keepLocked takes an address that was in use before.
 func (p *Pool) keepLocked(a netip.Addr) {
-	n, numbered, given := p.layout.gives(a)
-	switch {
-	case !given:
+	if n, numbered, given := p.layout.gives(a); given {
+		p.takeLocked(a, n, numbered)
+	} else {
 		p.leaving[a] = true
-	case numbered:
-		p.used.add(n)
-	default:
-		p.far[a] = true
 	}
 }
 
