@@ -257,13 +257,13 @@ func parseBundle(kind, arg string) (Action, error) {
 		p = p[1:]
 	}
 	if len(p) == 0 {
-		return nil, fmt.Errorf("no members:")
+		return nil, fmt.Errorf("no members")
 	}
 	for i, m := range p {
 		if i == 0 {
 			label, first, _ := strings.Cut(m, ":")
 			if m = first; label != "members" && label != "slaves" {
-				return nil, fmt.Errorf("%q is not members:", label)
+				return nil, fmt.Errorf("%q, want members", label)
 			}
 		}
 		if m == "" && len(p) == 1 {

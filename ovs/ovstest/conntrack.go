@@ -90,14 +90,14 @@ func rewrite(p Packet, t tuple) Packet {
 
 // track looks a packet up in a zone, translates it if its connection is, and
 // says in its ct fields what was found.
-func (c conntrack) track(p Packet, zone uint16, nat *ovs.NAT) (Packet, *connection) {
+func (c conntrack) track(p Packet, zone uint16, nat *ovs.NAT) Packet {
 	t, ok := tupleOf(p, zone)
 	if !ok {
-		return state(p, zone, ctTracked|ctInvalid, nil), nil
+		return state(p, zone, ctTracked|ctInvalid, nil)
 	}
 	conn := c[t]
 	if conn == nil {
-		return state(p, zone, ctTracked|ctNew, nil), nil
+		return state(p, zone, ctTracked|ctNew, nil)
 	}
 	bits := uint32(ctTracked | ctEstablished)
 	to := conn.reply.reversed()
@@ -108,7 +108,7 @@ func (c conntrack) track(p Packet, zone uint16, nat *ovs.NAT) (Packet, *connecti
 	if nat != nil && conn.nat != 0 {
 		p = rewrite(p, to)
 	}
-	return state(p, zone, bits|conn.nat, conn), conn
+	return state(p, zone, bits|conn.nat, conn)
 }
 
 // state returns the packet with ct fields.

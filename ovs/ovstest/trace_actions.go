@@ -129,10 +129,10 @@ func (r *tracer) ct(w *walk, a ovs.CTAction) {
 			delete(r.conns, conn.reply)
 		}
 	}
-	tracked, conn := r.conns.track(w.p, zone, a.NAT)
+	tracked := r.conns.track(w.p, zone, a.NAT)
 	if a.Commit {
-		tracked, conn = r.conns.commit(tracked, zone, a.NAT)
-		if conn != nil {
+		var conn *connection
+		if tracked, conn = r.conns.commit(tracked, zone, a.NAT); conn != nil {
 			r.exec(w, conn, a.Exec)
 			tracked = tracked.with(ovs.FieldCTMark, conn.mark).with(ovs.FieldCTLabel, conn.label)
 		}
