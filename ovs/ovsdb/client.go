@@ -2,6 +2,7 @@ package ovsdb
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,7 +54,8 @@ type Client struct {
 // call is a request that waits for its reply.
 type call struct {
 	method string
-	// onReply, if set, runs on the reading goroutine before later messages are read.
+	// onReply, if set, runs on the reading goroutine before later messages are
+	// read, and must not keep what it is given.
 	onReply func(json.RawMessage) error
 	reply   chan reply // of capacity 1
 }
@@ -76,6 +78,7 @@ type response struct {
 	Error  any             `json:"error"`
 }
 
+// message is any of them, as parts of the bytes received.
 type message struct {
 	ID     json.RawMessage
 	Method *string
@@ -252,11 +255,42 @@ func (c *Client) probe() (bool, error) {
 	return true, nil
 }
 
-// receive handles one message. Its error ends the connection.
+// parseMessage takes a message apart. Members that JSON-RPC does not have are
+// passed over.
+func parseMessage(data []byte) (m message, err error) {
+	s := scanner{data: data}
+	err = s.object(func(name string) error {
+		raw, err := s.raw()
+		switch name {
+		case "id":
+			m.ID = raw
+		case "method":
+			if !isNull(raw) && err == nil {
+				m.Method = new(string)
+				if json.Unmarshal(raw, m.Method) != nil {
+					return malformed("method is no string")
+				}
+			}
+		case "params":
+			m.Params = raw
+		case "result":
+			m.Result = raw
+		case "error":
+			m.Error = raw
+		}
+		return err
+	})
+	if err == nil {
+		err = s.end()
+	}
+	return m, err
+}
+
+// receive handles one message, whose bytes it must not keep. Its error ends the connection.
 func (c *Client) receive(data []byte) error {
-	var m message
-	if err := json.Unmarshal(data, &m); err != nil {
-		return malformed("%v", err)
+	m, err := parseMessage(data)
+	if err != nil {
+		return err
 	}
 	c.mu.Lock()
 	c.heard, c.probed = time.Now(), false
@@ -267,11 +301,11 @@ func (c *Client) receive(data []byte) error {
 	switch *m.Method {
 	case "echo":
 		if !isNull(m.ID) {
-			c.enqueue(response{ID: m.ID, Result: m.Params})
+			c.enqueue(response{ID: bytes.Clone(m.ID), Result: bytes.Clone(m.Params)})
 		}
 	case "update", "update2", "update3":
-		var params []json.RawMessage
-		if err := json.Unmarshal(m.Params, &params); err != nil || len(params) < 2 {
+		params, err := split(m.Params)
+		if err != nil || len(params) < 2 {
 			return malformed("%s: params %.100s", *m.Method, m.Params)
 		}
 		c.mu.Lock()
@@ -284,7 +318,7 @@ func (c *Client) receive(data []byte) error {
 		return c.lockNotification(*m.Method, m.Params)
 	default:
 		if !isNull(m.ID) {
-			c.enqueue(response{ID: m.ID, Error: "unknown method"})
+			c.enqueue(response{ID: bytes.Clone(m.ID), Error: "unknown method"})
 		}
 	}
 	return nil
@@ -302,11 +336,14 @@ func (c *Client) receiveReply(m message) error {
 	if call == nil {
 		return nil // its caller gave up
 	}
-	r := reply{result: m.Result}
-	if !isNull(m.Error) {
+	var r reply
+	switch {
+	case !isNull(m.Error):
 		r.err = replyError(call.method, m.Error)
-	} else if call.onReply != nil {
+	case call.onReply != nil:
 		r.err = call.onReply(m.Result)
+	default:
+		r.result = bytes.Clone(m.Result)
 	}
 	call.reply <- r
 	if errors.Is(r.err, ErrMalformed) {

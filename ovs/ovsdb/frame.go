@@ -2,6 +2,7 @@ package ovsdb
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 )
@@ -61,32 +62,53 @@ func (f *framer) read() ([]byte, error) {
 	f.buf = f.buf[:0]
 	var n nesting
 	for {
-		c, err := f.r.ReadByte()
-		if err != nil {
+		if _, err := f.r.Peek(1); err != nil {
 			if err == io.EOF && len(f.buf) > 0 {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
 		}
+		chunk, _ := f.r.Peek(f.r.Buffered())
 		if len(f.buf) == 0 {
-			switch c {
-			case ' ', '\t', '\r', '\n':
+			rest := bytes.TrimLeft(chunk, " \t\r\n")
+			_, _ = f.r.Discard(len(chunk) - len(rest))
+			if len(rest) == 0 {
 				continue
-			case '{':
-			default:
-				return nil, malformed("message begins with %q", c)
+			}
+			if chunk = rest; chunk[0] != '{' {
+				return nil, malformed("message begins with %q", chunk[0])
 			}
 		}
-		if len(f.buf) >= f.max {
-			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, f.max)
-		}
-		f.buf = append(f.buf, c)
-		closed, err := n.next(c)
+		used, closed, err := n.scan(chunk)
 		if err != nil {
 			return nil, err
 		}
+		if len(f.buf)+used > f.max {
+			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, f.max)
+		}
+		f.buf = append(f.buf, chunk[:used]...)
+		_, _ = f.r.Discard(used)
 		if closed {
 			return f.buf, nil
 		}
 	}
+}
+
+// scan takes bytes up to the one that closes the outermost level.
+func (n *nesting) scan(chunk []byte) (used int, closed bool, err error) {
+	for i := 0; i < len(chunk); i++ {
+		if n.inString && !n.escape { // most bytes are of strings without a quote
+			for i < len(chunk) && chunk[i] != '"' && chunk[i] != '\\' {
+				i++
+			}
+			if i == len(chunk) {
+				break
+			}
+		}
+		closed, err := n.next(chunk[i])
+		if err != nil || closed {
+			return i + 1, closed, err
+		}
+	}
+	return len(chunk), false, nil
 }

@@ -73,3 +73,25 @@ func FuzzReceive(f *testing.F) {
 func monitorsOf(k *Cache) map[string]func(string, json.RawMessage) error {
 	return map[string]func(string, json.RawMessage) error{`"` + k.id + `"`: k.notification}
 }
+
+// FuzzScanner checks the one-pass decoder against encoding/json and a tree.
+func FuzzScanner(f *testing.F) {
+	for _, s := range []string{`"a"`, `-1.5e3`, `01`, `["set",["a",2,true]]`, `[ "map", [["a","b"]]]`, `["map",[["a","b"],["a","c"]]]`,
+		`["uuid","550e8400-e29b-41d4-a716-446655440000"]`, `"\u00e9\ud800"`, "\"\x80\"", `null`, `{}`, `["set",[]] `, `["set",[1,]]`, `["map",[[1,2,3]]]`, `1e999`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := DecodeValue(data)
+		tree, wantErr := decodeJSON(data)
+		var want any
+		if wantErr == nil {
+			want, wantErr = valueOf(tree)
+		}
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%q: %v, want %v", data, err, wantErr)
+		}
+		if err == nil && !Equal(got, want) {
+			t.Fatalf("%q: %#v, want %#v", data, got, want)
+		}
+	})
+}

@@ -86,7 +86,9 @@ func TestSlowLoris(t *testing.T) {
 		start := time.Now()
 		c, p := connect(t, Config{Probe: 5 * time.Second})
 		go func() { _, _ = io.Copy(io.Discard, p.Conn) }()
+		ended := make(chan struct{})
 		go func() {
+			defer close(ended)
 			for b := range strings.SplitSeq(`{"id":"`+strings.Repeat("x", 1000), "") {
 				if _, err := io.WriteString(p.Conn, b); err != nil {
 					return
@@ -96,6 +98,7 @@ func TestSlowLoris(t *testing.T) {
 		}()
 		require.ErrorContains(t, c.Wait(), "server is silent")
 		require.LessOrEqual(t, time.Since(start), 15*time.Second)
+		<-ended
 	})
 }
 

@@ -198,8 +198,8 @@ const zeroUUID = "00000000-0000-0000-0000-000000000000"
 func (k *Cache) initial(c *Client, id, method string, tables map[string]*table, result json.RawMessage) error {
 	found, last := false, ""
 	if method == "monitor_cond_since" {
-		var parts []json.RawMessage
-		if err := json.Unmarshal(result, &parts); err != nil || len(parts) != 3 {
+		parts, err := split(result)
+		if err != nil || len(parts) != 3 {
 			return malformed("%s: result %.100s", method, result)
 		}
 		if json.Unmarshal(parts[0], &found) != nil || json.Unmarshal(parts[1], &last) != nil {
@@ -264,8 +264,8 @@ func sameRow(a, b Row) bool {
 
 // notification takes an update, update2 or update3.
 func (k *Cache) notification(method string, params json.RawMessage) error {
-	var parts []json.RawMessage
-	if err := json.Unmarshal(params, &parts); err != nil || len(parts) < 2 {
+	parts, err := split(params)
+	if err != nil || len(parts) < 2 {
 		return malformed("%s: params %.100s", method, params)
 	}
 	last := ""
@@ -301,33 +301,58 @@ type rowUpdate struct {
 // returns what they change if anybody wants to know. After an error the tables
 // are of no use.
 func (k *Cache) applyLocked(data json.RawMessage) ([]Change, error) {
-	var updates map[string]map[string]rowUpdate
-	if err := json.Unmarshal(data, &updates); err != nil {
-		return nil, malformed("table updates: %v", err)
-	}
 	var changes []Change
-	for name, rows := range updates {
+	sc := scanner{data: data}
+	err := sc.object(func(name string) error {
 		t := k.tables[name]
 		if t == nil {
-			return nil, malformed("update of table %q, which is not monitored", name)
+			return malformed("update of table %q, which is not monitored", name)
 		}
-		for idText, u := range rows {
-			id, err := ParseUUID(idText)
-			var row Row
-			if err == nil {
-				row, err = t.updated(id, u)
-			}
+		t.version++
+		return sc.object(func(idText string) error {
+			old, row, id, err := t.take(&sc, idText)
 			if err != nil {
-				return nil, fmt.Errorf("update of table %q, row %s: %w", name, idText, err)
+				return fmt.Errorf("update of table %q, row %s: %w", name, idText, err)
 			}
-			old := t.set(id, row)
 			if len(k.watchers) > 0 && (old != nil || row != nil) {
 				changes = append(changes, Change{name, id, old, row})
 			}
-		}
-		t.version++
+			return nil
+		})
+	})
+	if err == nil {
+		err = sc.end()
 	}
-	return changes, nil
+	return changes, err
+}
+
+// take reads one row's update and does it.
+func (t *table) take(sc *scanner, idText string) (old, row Row, id UUID, err error) {
+	if id, err = ParseUUID(idText); err != nil {
+		return nil, nil, "", err
+	}
+	var u rowUpdate
+	err = sc.object(func(kind string) error {
+		raw, err := sc.raw()
+		switch kind {
+		case "new":
+			u.New = raw
+		case "initial":
+			u.Initial = raw
+		case "insert":
+			u.Insert = raw
+		case "modify":
+			u.Modify = raw
+		}
+		return err
+	})
+	if err == nil {
+		row, err = t.updated(id, u)
+	}
+	if err != nil {
+		return nil, nil, "", err
+	}
+	return t.set(id, row), row, id, nil
 }
 
 // updated returns a row as an update leaves it, nil if it is gone.

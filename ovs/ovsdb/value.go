@@ -52,20 +52,36 @@ func ParseUUID(s string) (UUID, error) {
 
 // DecodeValue reads a <value> of RFC 7047, section 5.1.
 func DecodeValue(data []byte) (any, error) {
-	tree, err := decodeJSON(data)
+	s := scanner{data: data}
+	value, err := s.value()
+	if err == nil {
+		err = s.end()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return valueOf(tree)
+	return value, nil
 }
 
 // DecodeRow reads a <row> of RFC 7047, section 5.1.
 func DecodeRow(data []byte) (Row, error) {
-	tree, err := decodeJSON(data)
+	s := scanner{data: data}
+	row, err := s.row(0)
+	if err == nil {
+		err = s.end()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return rowOf(tree)
+	return row, nil
+}
+
+// wrapColumn names the column that an error is about.
+func wrapColumn(err error, column string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("column %q: %w", column, err)
 }
 
 // decodeJSON reads exactly one JSON value of bounded depth, with numbers kept as text.
@@ -83,22 +99,6 @@ func decodeJSON(data []byte) (any, error) {
 		return nil, malformed("bytes follow the value")
 	}
 	return tree, nil
-}
-
-func rowOf(tree any) (Row, error) {
-	object, ok := tree.(map[string]any)
-	if !ok {
-		return nil, malformed("row is no object")
-	}
-	row := make(Row, len(object))
-	for column, v := range object {
-		value, err := valueOf(v)
-		if err != nil {
-			return nil, fmt.Errorf("column %q: %w", column, err)
-		}
-		row[column] = value
-	}
-	return row, nil
 }
 
 func valueOf(tree any) (any, error) {
