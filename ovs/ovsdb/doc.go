@@ -1,7 +1,9 @@
 // Package ovsdb talks to Open vSwitch's configuration database: an OVSDB
 // client (RFC 7047) and, on top of it, the bridges and ports of a switch.
 //
-// A Client is one JSON-RPC connection. Transact sends operations that happen
+// A Client is one JSON-RPC connection, over any net.Conn; Endpoint makes those
+// of unix, tcp and ssl. A Session is one that comes back: it dials again, and
+// brings its Caches to what the server has by then. Transact sends operations that happen
 // together or not at all; Monitor returns a Cache that follows tables as they
 // change. Values are Go values: string, bool, int64, float64, UUID, Set and
 // Map, in a Row by column name; Marshal and Unmarshal carry rows to and from
@@ -15,7 +17,8 @@
 //
 // Concurrency: Client, Cache and VSwitch may be used by several goroutines. A
 // Client owns two goroutines, one that reads and one that writes, until Close
-// or until the connection ends; nothing else is left running. Every call takes
+// or until the connection ends; nothing else is left running. A Session works
+// while its Run does. Every call takes
 // a context; a cancelled transact is cancelled at the server too, which may
 // have carried it out already.
 //

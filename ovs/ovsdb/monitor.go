@@ -302,7 +302,7 @@ type rowUpdate struct {
 // are of no use.
 func (k *Cache) applyLocked(data json.RawMessage) ([]Change, error) {
 	var changes []Change
-	sc := scanner{data: data}
+	sc := scanner{data: data, names: names{}}
 	err := sc.object(func(name string) error {
 		t := k.tables[name]
 		if t == nil {
@@ -347,7 +347,7 @@ func (t *table) take(sc *scanner, idText string) (old, row Row, id UUID, err err
 		return err
 	})
 	if err == nil {
-		row, err = t.updated(id, u)
+		row, err = t.updated(id, u, sc.names)
 	}
 	if err != nil {
 		return nil, nil, "", err
@@ -356,7 +356,7 @@ func (t *table) take(sc *scanner, idText string) (old, row Row, id UUID, err err
 }
 
 // updated returns a row as an update leaves it, nil if it is gone.
-func (t *table) updated(id UUID, u rowUpdate) (Row, error) {
+func (t *table) updated(id UUID, u rowUpdate, names names) (Row, error) {
 	full := u.New
 	for _, alt := range []json.RawMessage{u.Initial, u.Insert} {
 		if !isNull(alt) {
@@ -365,26 +365,30 @@ func (t *table) updated(id UUID, u rowUpdate) (Row, error) {
 	}
 	switch {
 	case !isNull(full):
-		return t.inserted(id, full)
+		return t.inserted(id, full, names)
 	case !isNull(u.Modify):
 		return t.modified(id, u.Modify)
 	}
 	return nil, nil // "delete", or "old" alone
 }
 
-func (t *table) inserted(id UUID, data json.RawMessage) (Row, error) {
-	row, err := DecodeRow(data)
-	if err != nil {
-		return nil, err
-	}
+func (t *table) inserted(id UUID, data []byte, names names) (Row, error) {
+	sc := scanner{data: data, names: names}
 	out := make(Row, len(t.columns)+1)
 	out["_uuid"] = id
-	for name, v := range row {
+	err := sc.object(func(name string) error {
 		c, ok := t.columns[name]
 		if !ok {
-			return nil, malformed("column %q is not monitored", name)
+			return malformed("column %q is not monitored", name)
 		}
-		out[name] = c.Type.normal(v)
+		v, err := sc.value()
+		if err == nil {
+			out[name] = c.Type.normal(v)
+		}
+		return wrapColumn(err, name)
+	})
+	if err != nil {
+		return nil, err
 	}
 	for name, c := range t.columns { // update2 leaves out what has its default
 		if _, ok := out[name]; !ok {

@@ -13,6 +13,24 @@ type scanner struct {
 	data  []byte
 	pos   int
 	depth int
+	names names // nil keeps none
+}
+
+// names keeps the columns and the keys of maps, which come again in each row,
+// so that they are made once: at most maxNames of them.
+type names map[string]any
+
+const maxNames = 1024
+
+func (n names) of(text []byte) any {
+	if name, ok := n[string(text)]; ok {
+		return name
+	}
+	name := any(string(text))
+	if n != nil && len(n) < maxNames {
+		n[name.(string)] = name
+	}
+	return name
 }
 
 func (s *scanner) bad() error {
@@ -77,14 +95,14 @@ func (s *scanner) array(item func() error) error { return s.list('[', ']', item)
 
 func (s *scanner) object(member func(name string) error) error {
 	return s.list('{', '}', func() error {
-		name, err := s.text()
+		name, err := s.name()
 		if err == nil {
 			err = s.expect(':')
 		}
 		if err != nil {
 			return err
 		}
-		return member(name)
+		return member(name.(string))
 	})
 }
 
@@ -111,6 +129,20 @@ func (s *scanner) token() (token []byte, plain bool, err error) {
 		}
 	}
 	return nil, false, s.bad()
+}
+
+// name reads a text that is likely to come again.
+func (s *scanner) name() (any, error) {
+	start := s.pos
+	token, plain, err := s.token()
+	if err != nil {
+		return nil, err
+	}
+	if plain {
+		return s.names.of(token[1 : len(token)-1]), nil
+	}
+	s.pos = start
+	return s.text()
 }
 
 func (s *scanner) text() (string, error) {
@@ -235,7 +267,7 @@ func (s *scanner) pairs() (Map, error) {
 		if err := s.expect('['); err != nil {
 			return err
 		}
-		k, err := s.atom()
+		k, err := s.key()
 		if err == nil {
 			err = s.expect(',')
 		}
@@ -253,6 +285,13 @@ func (s *scanner) pairs() (Map, error) {
 		return s.expect(']')
 	})
 	return m, err
+}
+
+func (s *scanner) key() (any, error) {
+	if s.peek() == '"' {
+		return s.name()
+	}
+	return s.atom()
 }
 
 func (s *scanner) atom() (any, error) {
