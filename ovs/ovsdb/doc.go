@@ -3,9 +3,9 @@
 //
 // A Client is one JSON-RPC connection, over any net.Conn; Endpoint makes those
 // of unix, tcp and ssl. A Session is one that comes back: it dials again, and
-// brings its Caches to what the server has by then. Transact sends operations that happen
-// together or not at all; Monitor returns a Cache that follows tables as they
-// change. Values are Go values: string, bool, int64, float64, UUID, Set and
+// brings its Caches to what the server has by then. Transact sends operations
+// that happen together or not at all; Monitor returns a Cache that follows
+// tables as they change. Values are Go values: string, bool, int64, float64, UUID, Set and
 // Map, in a Row by column name; Marshal and Unmarshal carry rows to and from
 // structs with `ovsdb:"column"` tags. VSwitch knows the Open_vSwitch database:
 // it ensures bridges and ports, and returns once ovs-vswitchd has them.
