@@ -57,7 +57,11 @@ func (r *MatchReader) Add(oxm []byte) error {
 		return err
 	}
 	b := r.b
-	for _, s := range list {
+	for len(list) > 0 {
+		s := list[0]
+		for list = list[1:]; len(list) > 0 && list[0].made == s.made && list[0].from == s.to; list = list[1:] {
+			s.to = list[0].to // neighbours go in one piece
+		}
 		if s.made {
 			b = append(b, r.tmp[s.from:s.to]...)
 		} else {

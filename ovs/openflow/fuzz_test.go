@@ -1,6 +1,7 @@
 package openflow
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -99,12 +100,32 @@ func flowDescription(t testing.TB, f ovs.Flow) []byte {
 	b := append([]byte{0, 0, 0, 0}, f.Table, 0)
 	b = be.AppendUint16(be.AppendUint16(be.AppendUint16(b, f.Priority), f.IdleTimeout), f.HardTimeout)
 	b = be.AppendUint64(zeros(be.AppendUint16(b, uint16(f.Flags)), 2), f.Cookie)
-	b = appendMatch(b, f.Match)
+	b = append(b, switchMatch(f.Match)...)
 	b = append(b, 0, 0, 0, 16, 0x80, 0x02, oxsPackets<<1, 8, 0, 0, 0, 0, 0, 0, 0, 9)
 	b, err := appendInstructions(b, f.Actions)
 	require.NoError(t, err)
 	be.PutUint16(b, uint16(len(b)))
 	return b
+}
+
+// switchMatch is a match with its fields as Open vSwitch reports them: metadata last.
+func switchMatch(m ovs.Match) []byte {
+	fields := m.Fields()
+	slices.SortStableFunc(fields, func(a, b ovs.FieldMatch) int {
+		last := func(m ovs.FieldMatch) int {
+			if m.Field == ovs.FieldMetadata {
+				return 1
+			}
+			return 0
+		}
+		return last(a) - last(b)
+	})
+	b := []byte{0, 1, 0, 0}
+	for i := range fields {
+		b = fields[i].AppendOXM(b)
+	}
+	be.PutUint16(b[2:], uint16(len(b)))
+	return pad(b, 0)
 }
 
 func TestFlowDescription(t *testing.T) {
