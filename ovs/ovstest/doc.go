@@ -17,6 +17,10 @@
 // they made when it ends. NewInstance, CreateNS, DeleteNS, VethPair and Exec
 // are the same without a test, and return errors.
 //
+// A [Bridge] is a switch in memory, as strict as the real one: [TestSwitch]
+// holds both to the same. Its Trace says what its flows do to a packet, made of
+// fields or of a frame.
+//
 // Concurrency: an Instance may be used by several goroutines; stopping and
 // starting its daemons is serialised.
 //
