@@ -187,7 +187,7 @@ func FuzzOlderActions(f *testing.F) {
 	for _, s := range seeds {
 		flow, err := ovs.ParseFlow(s)
 		require.NoError(f, err)
-		b, err := appendActions(nil, withoutGoto(flow.Actions))
+		b, err := appendActions(nil, withoutInstructions(flow.Actions))
 		require.NoError(f, err)
 		f.Add(b)
 	}
@@ -205,8 +205,14 @@ func FuzzOlderActions(f *testing.F) {
 	})
 }
 
-func withoutGoto(list []ovs.Action) []ovs.Action {
-	return slices.DeleteFunc(slices.Clone(list), func(a ovs.Action) bool { _, ok := a.(ovs.GotoAction); return ok })
+func withoutInstructions(list []ovs.Action) []ovs.Action {
+	return slices.DeleteFunc(slices.Clone(list), func(a ovs.Action) bool {
+		switch a.(type) {
+		case ovs.GotoAction, ovs.ClearActionsAction, ovs.WriteActionsAction, ovs.WriteMetadataAction:
+			return true
+		}
+		return false
+	})
 }
 
 func TestErrorText(t *testing.T) {
