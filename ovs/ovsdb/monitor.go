@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"runtime"
 	"slices"
+	"sync"
 )
 
 // TableMonitor names what to follow of a table.
@@ -297,11 +299,11 @@ type rowUpdate struct {
 	Modify  json.RawMessage
 }
 
-// applyLocked takes <table-updates> of RFC 7047 or <table-updates2>, and
-// returns what they change if anybody wants to know. After an error the tables
-// are of no use.
+// applyLocked takes <table-updates> of RFC 7047 or <table-updates2>, which are
+// known to be JSON, and returns what they change if anybody wants to know.
+// After an error the tables are of no use.
 func (k *Cache) applyLocked(data json.RawMessage) ([]Change, error) {
-	var changes []Change
+	var rows []*arrival
 	sc := scanner{data: data, names: names{}}
 	err := sc.object(func(name string) error {
 		t := k.tables[name]
@@ -309,67 +311,102 @@ func (k *Cache) applyLocked(data json.RawMessage) ([]Change, error) {
 			return malformed("update of table %q, which is not monitored", name)
 		}
 		t.version++
-		return sc.object(func(idText string) error {
-			old, row, id, err := t.take(&sc, idText)
+		return sc.object(func(text string) error {
+			id, err := ParseUUID(text)
 			if err != nil {
-				return fmt.Errorf("update of table %q, row %s: %w", name, idText, err)
+				return fmt.Errorf("update of table %q: %w", name, err)
 			}
-			if len(k.watchers) > 0 && (old != nil || row != nil) {
-				changes = append(changes, Change{name, id, old, row})
-			}
-			return nil
+			a := &arrival{table: t, name: name, id: id}
+			rows = append(rows, a)
+			return a.read(&sc)
 		})
 	})
 	if err == nil {
 		err = sc.end()
 	}
-	return changes, err
+	if err != nil {
+		return nil, err
+	}
+	decode(rows)
+	var changes []Change
+	for _, a := range rows {
+		old, err := a.take()
+		if err != nil {
+			return nil, fmt.Errorf("update of table %q, row %s: %w", a.name, a.id, err)
+		}
+		if len(k.watchers) > 0 && (old != nil || a.row != nil) {
+			changes = append(changes, Change{a.name, a.id, old, a.row})
+		}
+	}
+	return changes, nil
 }
 
-// take reads one row's update and does it.
-func (t *table) take(sc *scanner, idText string) (old, row Row, id UUID, err error) {
-	if id, err = ParseUUID(idText); err != nil {
-		return nil, nil, "", err
-	}
-	var u rowUpdate
-	err = sc.object(func(kind string) error {
-		raw, err := sc.raw()
+// An arrival is the update of one row.
+type arrival struct {
+	table  *table
+	name   string // of the table
+	id     UUID
+	update rowUpdate
+	row    Row // as the update leaves it, nil if it is gone
+	err    error
+}
+
+// read finds the parts of the update.
+func (a *arrival) read(sc *scanner) error {
+	return sc.object(func(kind string) error {
+		raw, err := sc.skip()
 		switch kind {
 		case "new":
-			u.New = raw
+			a.update.New = raw
 		case "initial":
-			u.Initial = raw
+			a.update.Initial = raw
 		case "insert":
-			u.Insert = raw
+			a.update.Insert = raw
 		case "modify":
-			u.Modify = raw
+			a.update.Modify = raw
 		}
 		return err
 	})
-	if err == nil {
-		row, err = t.updated(id, u, sc.names)
-	}
-	if err != nil {
-		return nil, nil, "", err
-	}
-	return t.set(id, row), row, id, nil
 }
 
-// updated returns a row as an update leaves it, nil if it is gone.
-func (t *table) updated(id UUID, u rowUpdate, names names) (Row, error) {
-	full := u.New
-	for _, alt := range []json.RawMessage{u.Initial, u.Insert} {
-		if !isNull(alt) {
-			full = alt
+// manyRows is from how many rows on they are decoded side by side.
+const manyRows = 1000
+
+// decode reads the rows that come whole.
+func decode(rows []*arrival) {
+	if len(rows) < manyRows {
+		decodeSome(rows)
+		return
+	}
+	n := runtime.GOMAXPROCS(0)
+	var wg sync.WaitGroup
+	for some := range slices.Chunk(rows, (len(rows)+n-1)/n) {
+		wg.Go(func() { decodeSome(some) })
+	}
+	wg.Wait()
+}
+
+func decodeSome(rows []*arrival) {
+	seen := names{}
+	for _, a := range rows {
+		for _, data := range []json.RawMessage{a.update.Insert, a.update.Initial, a.update.New} {
+			if !isNull(data) {
+				a.row, a.err = a.table.inserted(a.id, data, seen)
+				break
+			}
 		}
 	}
-	switch {
-	case !isNull(full):
-		return t.inserted(id, full, names)
-	case !isNull(u.Modify):
-		return t.modified(id, u.Modify)
+}
+
+// take makes the update, and returns the row before.
+func (a *arrival) take() (old Row, err error) {
+	if a.err == nil && a.row == nil && !isNull(a.update.Modify) {
+		a.row, a.err = a.table.modified(a.id, a.update.Modify)
 	}
-	return nil, nil // "delete", or "old" alone
+	if a.err != nil {
+		return nil, a.err
+	}
+	return a.table.set(a.id, a.row), nil // "delete", or "old" alone, has no row
 }
 
 func (t *table) inserted(id UUID, data []byte, names names) (Row, error) {

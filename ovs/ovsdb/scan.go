@@ -182,12 +182,29 @@ func (s *scanner) raw() ([]byte, error) {
 	return s.data[start:s.pos], err
 }
 
-// split returns the items of an array, as parts of the data.
+// skip is raw for data that is known to be JSON: it only looks for the end.
+func (s *scanner) skip() ([]byte, error) {
+	if c := s.peek(); c != '{' && c != '[' {
+		return s.raw()
+	}
+	var n nesting
+	used, closed, err := n.scan(s.data[s.pos:])
+	if err != nil {
+		return nil, err
+	}
+	if !closed {
+		return nil, malformed("JSON ends too soon")
+	}
+	s.pos += used
+	return s.data[s.pos-used : s.pos], nil
+}
+
+// split returns the items of an array that is known to be JSON, as parts of the data.
 func split(data []byte) ([][]byte, error) {
 	s := scanner{data: data}
 	var items [][]byte
 	err := s.array(func() error {
-		raw, err := s.raw()
+		raw, err := s.skip()
 		items = append(items, raw)
 		return err
 	})
