@@ -260,7 +260,7 @@ func (c *Client) probe() (bool, error) {
 func parseMessage(data []byte) (m message, err error) {
 	s := scanner{data: data}
 	err = s.object(func(name string) error {
-		raw, err := s.raw()
+		raw, err := s.skip()
 		switch name {
 		case "id":
 			m.ID = raw
