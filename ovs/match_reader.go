@@ -18,6 +18,11 @@ type MatchReader struct {
 	ends []int  // in b, of each match
 	tmp  []byte // fields of a match that are not as they came
 	list []span
+	// pieces are the list in the order of a Match, neighbours in one.
+	pieces []span
+	// last is the match before, if each of its fields was as a Match has it: one
+	// with the same fields at the same places has the same list.
+	last []byte
 }
 
 // A span is where the OXM of a field lies: in what is read or, if made, in tmp.
@@ -33,8 +38,12 @@ func (r *MatchReader) Add(oxm []byte) error {
 	if len(oxm) > 0xffff {
 		return refuse("a match of %d bytes", len(oxm))
 	}
+	if r.sameFields(oxm) {
+		r.put(oxm)
+		return nil
+	}
 	list := r.list[:0] // a local saves the collector's write barriers
-	r.tmp = r.tmp[:0]
+	r.tmp, r.last = r.tmp[:0], r.last[:0]
 	for at := 0; at < len(oxm); {
 		rest := oxm[at:]
 		if f, n := plain(rest); n > 0 {
@@ -56,25 +65,57 @@ func (r *MatchReader) Add(oxm []byte) error {
 	if err := sortSpans(list); err != nil {
 		return err
 	}
-	b := r.b
-	for len(list) > 0 {
-		s := list[0]
-		for list = list[1:]; len(list) > 0 && list[0].made == s.made && list[0].from == s.to; list = list[1:] {
-			s.to = list[0].to // neighbours go in one piece
+	if len(r.tmp) == 0 {
+		r.last = append(r.last, oxm...)
+	}
+	r.pieces = mergeSpans(r.pieces[:0], list)
+	r.put(oxm)
+	return nil
+}
+
+// sameFields reports whether the fields of oxm are those of the last match, in
+// the same order, and as a Match has them.
+func (r *MatchReader) sameFields(oxm []byte) bool {
+	if len(oxm) == 0 || len(oxm) != len(r.last) {
+		return false
+	}
+	for i := range r.list {
+		s := &r.list[i]
+		if [4]byte(oxm[s.from:]) != [4]byte(r.last[s.from:]) || oxm[s.from+2]&1 != 0 && !plainMask(oxm[s.from+4:s.to]) {
+			return false
 		}
-		if s.made {
+	}
+	return true
+}
+
+// mergeSpans appends the list with neighbours in one piece.
+func mergeSpans(pieces, list []span) []span {
+	for i, s := range list {
+		if last := len(pieces) - 1; i > 0 && pieces[last].made == s.made && pieces[last].to == s.from {
+			pieces[last].to = s.to
+		} else {
+			pieces = append(pieces, s)
+		}
+	}
+	return pieces
+}
+
+// put appends the pieces, as one match.
+func (r *MatchReader) put(oxm []byte) {
+	b := r.b
+	for i := range r.pieces {
+		if s := &r.pieces[i]; s.made {
 			b = append(b, r.tmp[s.from:s.to]...)
 		} else {
 			b = append(b, oxm[s.from:s.to]...)
 		}
 	}
 	r.b, r.ends = b, append(r.ends, len(b))
-	return nil
 }
 
 // plain returns the field that oxm begins with, and its length with the header,
-// where it is exact and just as a Match has it; else 0.
-func plain(oxm []byte) (Field, int) {
+// where it is just as a Match has it; else 0.
+func plain(oxm []byte) (f Field, n int) {
 	if len(oxm) < 5 {
 		return 0, 0
 	}
@@ -87,13 +128,31 @@ func plain(oxm []byte) (Field, int) {
 	default:
 		return 0, 0
 	}
-	f := byNumber[class][oxm[2]>>1]
+	f = byNumber[class][oxm[2]>>1]
 	i := &fields[f]
-	n := 4 + int(i.bytes)
-	if !i.plain || n > len(oxm) || [4]byte(oxm) != [4]byte(i.header[:4]) {
+	n = 4 + int(i.bytes)
+	header := [4]byte(i.header[:4])
+	if oxm[2]&1 != 0 {
+		n += int(i.bytes)
+		header[2], header[3] = header[2]|1, 2*header[3]
+	}
+	if !i.plain || n > len(oxm) || [4]byte(oxm) != header || oxm[2]&1 != 0 && !plainMask(oxm[4:n]) {
 		return 0, 0
 	}
 	return f, n
+}
+
+// plainMask reports whether a value and its mask are as a Match has them: the
+// mask neither nothing nor all, the value within.
+func plainMask(payload []byte) bool {
+	n := len(payload) / 2
+	any, all, outside := byte(0), byte(0xff), byte(0)
+	for i, mask := range payload[n:] {
+		any |= mask
+		all &= mask
+		outside |= payload[i] &^ mask
+	}
+	return any != 0 && all != 0xff && outside == 0
 }
 
 // Flush hands over the matches added since the last Flush, by their number
