@@ -44,6 +44,7 @@ func (r *MatchReader) Add(oxm []byte) error {
 	}
 	list := r.list[:0] // a local saves the collector's write barriers
 	r.tmp, r.last = r.tmp[:0], r.last[:0]
+	asIs := true
 	for at := 0; at < len(oxm); {
 		rest := oxm[at:]
 		if f, n := plain(rest); n > 0 {
@@ -56,6 +57,7 @@ func (r *MatchReader) Add(oxm []byte) error {
 			_, _, err := ReadFieldMatch(rest)
 			return err
 		}
+		asIs = false
 		r.list = list
 		r.field(h, rest[h.length:h.size()])
 		list = r.list
@@ -65,7 +67,7 @@ func (r *MatchReader) Add(oxm []byte) error {
 	if err := sortSpans(list); err != nil {
 		return err
 	}
-	if len(r.tmp) == 0 {
+	if asIs {
 		r.last = append(r.last, oxm...)
 	}
 	r.pieces = mergeSpans(r.pieces[:0], list)
