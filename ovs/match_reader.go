@@ -1,5 +1,7 @@
 package ovs
 
+import "encoding/binary"
+
 // ReadMatch reads the fields of a match (OpenFlow 1.5, section 7.2.3.2) in any
 // order and under any of their numbers. Beside what [ReadFieldMatch] refuses,
 // a field given twice is [ErrInvalid].
@@ -20,9 +22,10 @@ type MatchReader struct {
 	list []span
 	// pieces are the list in the order of a Match, neighbours in one.
 	pieces []span
-	// last is the match before, if each of its fields was as a Match has it: one
-	// with the same fields at the same places has the same list.
-	last []byte
+	// last is the length of the match before, if each of its fields was as a
+	// Match has it, else 0: one with the same fields at the same places has the
+	// same list.
+	last int
 }
 
 // A span is where the OXM of a field lies: in what is read or, if made, in tmp.
@@ -30,6 +33,7 @@ type span struct {
 	field    Field
 	made     bool
 	from, to uint32
+	header   uint32 // unless made
 }
 
 // Add reads the fields of one more match, as [ReadMatch] does. After an error
@@ -43,12 +47,12 @@ func (r *MatchReader) Add(oxm []byte) error {
 		return nil
 	}
 	list := r.list[:0] // a local saves the collector's write barriers
-	r.tmp, r.last = r.tmp[:0], r.last[:0]
+	r.tmp, r.last = r.tmp[:0], 0
 	asIs := true
 	for at := 0; at < len(oxm); {
 		rest := oxm[at:]
 		if f, n := plain(rest); n > 0 {
-			list = append(list, span{f, false, uint32(at), uint32(at + n)})
+			list = append(list, span{field: f, from: uint32(at), to: uint32(at + n), header: binary.BigEndian.Uint32(rest)})
 			at += n
 			continue
 		}
@@ -68,7 +72,7 @@ func (r *MatchReader) Add(oxm []byte) error {
 		return err
 	}
 	if asIs {
-		r.last = append(r.last, oxm...)
+		r.last = len(oxm)
 	}
 	r.pieces = mergeSpans(r.pieces[:0], list)
 	r.put(oxm)
@@ -78,12 +82,12 @@ func (r *MatchReader) Add(oxm []byte) error {
 // sameFields reports whether the fields of oxm are those of the last match, in
 // the same order, and as a Match has them.
 func (r *MatchReader) sameFields(oxm []byte) bool {
-	if len(oxm) == 0 || len(oxm) != len(r.last) {
+	if len(oxm) == 0 || len(oxm) != r.last {
 		return false
 	}
 	for i := range r.list {
 		s := &r.list[i]
-		if [4]byte(oxm[s.from:]) != [4]byte(r.last[s.from:]) || oxm[s.from+2]&1 != 0 && !plainMask(oxm[s.from+4:s.to]) {
+		if binary.BigEndian.Uint32(oxm[s.from:]) != s.header || s.header&0x100 != 0 && !plainMask(oxm[s.from+4:s.to]) {
 			return false
 		}
 	}
@@ -226,7 +230,7 @@ func (r *MatchReader) constraint(f Field, value, mask []byte) {
 
 // made lists the field that begins at from and ends with tmp.
 func (r *MatchReader) made(f Field, from int) {
-	r.list = append(r.list, span{f, true, uint32(from), uint32(len(r.tmp))})
+	r.list = append(r.list, span{field: f, made: true, from: uint32(from), to: uint32(len(r.tmp))})
 }
 
 // sortSpans brings the fields in order. There are few, mostly in order.

@@ -2,6 +2,7 @@ package openflow
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/tierloom/tierloom/ovs"
@@ -116,7 +117,6 @@ func (d *flowReader) instructions(b []byte) ([]ovs.Action, error) {
 	var applied []byte
 	var write, metadata, next ovs.Action
 	var cleared bool
-	n := 0
 	for len(b) > 0 {
 		wire, rest, err := cutAction(b)
 		if err != nil {
@@ -125,11 +125,6 @@ func (d *flowReader) instructions(b []byte) ([]ovs.Action, error) {
 		switch typ := be.Uint16(wire); {
 		case typ == instrApply && applied == nil:
 			applied = wire[8:]
-			more, err := countActions(applied)
-			if err != nil {
-				return nil, err
-			}
-			n += more
 		case typ == instrGoto && next == nil:
 			next = ovs.Goto(wire[4])
 		case typ == instrMetadata && metadata == nil && len(wire) == 24:
@@ -145,18 +140,22 @@ func (d *flowReader) instructions(b []byte) ([]ovs.Action, error) {
 		default:
 			return nil, malformed("instruction of type %d, length %d", typ, len(wire))
 		}
-		if b = rest; be.Uint16(wire) != instrApply {
-			n++
-		}
+		b = rest
 	}
-	list := d.room(n)
+	list := d.room()
 	for len(applied) > 0 {
-		n := int(be.Uint16(applied[2:]))
-		a, err := d.action(applied[:n])
+		wire, rest, err := cutAction(applied)
 		if err != nil {
 			return nil, err
 		}
-		list, applied = append(list, a), applied[n:]
+		if len(wire)%8 != 0 {
+			return nil, malformed("action of length %d", len(wire))
+		}
+		a, err := d.action(wire)
+		if err != nil {
+			return nil, err
+		}
+		list, applied = append(list, a), rest
 	}
 	if cleared {
 		list = append(list, ovs.ClearActions())
@@ -166,7 +165,7 @@ func (d *flowReader) instructions(b []byte) ([]ovs.Action, error) {
 			list = append(list, a)
 		}
 	}
-	return list, nil
+	return d.keep(list), nil
 }
 
 // readFlowCounters reads the counters that stand at r.
@@ -204,15 +203,22 @@ func (d *flowReader) action(wire []byte) (ovs.Action, error) {
 	return a, err
 }
 
-// room returns an empty list with room for n actions, taken from the slab.
-func (d *flowReader) room(n int) []ovs.Action {
-	if n == 0 {
+// room returns an empty list at the end of the slab.
+func (d *flowReader) room() []ovs.Action {
+	const few = 16
+	if cap(d.slab)-len(d.slab) < few {
+		d.slab = make([]ovs.Action, 0, few*few)
+	}
+	return d.slab[len(d.slab):]
+}
+
+// keep takes what a list holds off the slab, unless it has outgrown it.
+func (d *flowReader) keep(list []ovs.Action) []ovs.Action {
+	if len(list) == 0 {
 		return nil
 	}
-	if len(d.slab)+n > cap(d.slab) {
-		d.slab = make([]ovs.Action, 0, max(256, n))
+	if n := len(d.slab) + len(list); n <= cap(d.slab) && &d.slab[:n][n-1] == &list[len(list)-1] {
+		d.slab = d.slab[:n]
 	}
-	from := len(d.slab)
-	d.slab = d.slab[:from+n]
-	return d.slab[from : from : from+n]
+	return slices.Clip(list)
 }
