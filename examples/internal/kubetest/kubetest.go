@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/tierloom/tierloom/examples/internal/child"
+	"github.com/tierloom/tierloom/examples/internal/etcdstore/etcdtest"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
@@ -51,9 +52,9 @@ func Start(t testing.TB) *Server {
 	bin, err := filepath.Abs("../../../bin")
 	require.NoError(t, err)
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	ovstest.Require(t, "etcd", "kube-apiserver")
+	ovstest.Require(t, "kube-apiserver")
 	dir := t.TempDir()
-	etcd := startEtcd(t, dir)
+	etcd := etcdtest.Start(t, filepath.Join(dir, "etcd"))
 	address := freeAddress(t)
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
@@ -65,7 +66,7 @@ func Start(t testing.TB) *Server {
 	}}
 	s.api = &child.Process{Name: "kube-apiserver", Log: filepath.Join(dir, "apiserver.log"), Argv: []string{
 		"kube-apiserver",
-		"--etcd-servers", etcd, "--cert-dir", filepath.Join(dir, "certs"),
+		"--etcd-servers", etcd.Endpoint, "--cert-dir", filepath.Join(dir, "certs"),
 		"--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--secure-port", port,
 		"--token-auth-file", tokens, "--authorization-mode", "RBAC", "--anonymous-auth=false",
 		"--service-account-issuer", "https://kubetest", "--service-account-key-file", key, "--service-account-signing-key-file", key,
@@ -101,19 +102,6 @@ func (s *Server) waitReady(t testing.TB) {
 		log, _ := os.ReadFile(s.api.Log)
 		t.Fatalf("kube-apiserver: %v\n%s", err, log[max(0, len(log)-4000):])
 	}
-}
-
-func startEtcd(t testing.TB, dir string) (url string) {
-	t.Helper()
-	client, peer := "http://"+freeAddress(t), "http://"+freeAddress(t)
-	etcd := &child.Process{Name: "etcd", Log: filepath.Join(dir, "etcd.log"), Argv: []string{
-		"etcd", "--data-dir", filepath.Join(dir, "etcd"), "--unsafe-no-fsync",
-		"--listen-client-urls", client, "--advertise-client-urls", client,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer,
-	}}
-	require.NoError(t, etcd.Start())
-	t.Cleanup(etcd.Kill)
-	return client
 }
 
 func freeAddress(t testing.TB) string {
