@@ -1,6 +1,7 @@
 package ipam_test
 
 import (
+	"math"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -122,17 +123,23 @@ func TestMACPool(t *testing.T) {
 	}
 }
 
-// heapOf returns the bytes in use after make, less those before.
+// heapOf returns the bytes in use after make, less those before: the least
+// of three times, as what the runtime and earlier tests still hold or free
+// counts too.
 func heapOf(t *testing.T, make func() any) int {
 	t.Helper()
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	v := make()
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	runtime.KeepAlive(v)
-	return int(after.HeapAlloc) - int(before.HeapAlloc)
+	least := math.MaxInt
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		v := make()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(v)
+		least = min(least, int(after.HeapAlloc)-int(before.HeapAlloc))
+	}
+	return least
 }
 
 func TestMemory(t *testing.T) {
