@@ -52,7 +52,7 @@ func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
 	base := ProgramRule{
 		ID: s.ID + "/" + r.ID + "/out", Section: s.ID, Rule: r.ID, Name: cmp.Or(r.DisplayName, s.DisplayName),
 		Order:     Order{Category: s.Category, Section: s.Priority, Rule: r.Sequence, Position: i},
-		Direction: d, Action: r.Action, Logged: r.Logged,
+		Direction: d, Action: r.Action, Stateless: s.Stateless, Established: s.Established, Logged: r.Logged, LogLabel: r.LogLabel,
 	}
 	if d == Ingress {
 		base.ID = s.ID + "/" + r.ID + "/in"

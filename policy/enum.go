@@ -94,6 +94,33 @@ func (d *Direction) UnmarshalText(b []byte) error {
 	return err
 }
 
+// An Established is what becomes of connections that were allowed when they
+// began and that the rules of now would not allow.
+type Established uint8
+
+// What becomes of established connections.
+const (
+	Reevaluate Established = iota // they end
+	Keep                          // they go on until they end by themselves
+)
+
+var establishedNames = [...]string{"RE_EVALUATE", "KEEP"}
+
+// String returns "RE_EVALUATE".
+func (x Established) String() string { return name(establishedNames[:], int(x)) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (x Established) MarshalText() ([]byte, error) {
+	return marshalName("established", establishedNames[:], int(x))
+}
+
+// UnmarshalText takes a name in upper or lower case.
+func (x *Established) UnmarshalText(b []byte) error {
+	i, err := parseName("established", establishedNames[:], string(b))
+	*x = Established(i)
+	return err
+}
+
 // A Protocol is an IANA protocol number; 0 is any.
 type Protocol uint8
 

@@ -12,7 +12,8 @@ type Program struct {
 	// Rules in the order in which they are tried, of both directions.
 	Rules []ProgramRule `json:"rules,omitempty"`
 	// Sets are the addresses of groups that rules refer to, by group id, each
-	// in the fewest prefixes, sorted.
+	// sorted and without overlap: the addresses of members, one each, and
+	// the literal prefixes, as few as can be.
 	Sets map[string][]netip.Prefix `json:"sets,omitempty"`
 	// Default is what becomes of a packet that no rule matches: Allow or Drop.
 	Default Action `json:"default"`
@@ -41,7 +42,11 @@ type ProgramRule struct {
 	Peers *AddressSet `json:"peers,omitempty"`
 	// Services have numbers only, never names; nil is any.
 	Services []Service `json:"services,omitempty"`
-	Logged   bool      `json:"logged,omitempty"`
+	// Stateless, Established, Logged and LogLabel are those of the section and the rule.
+	Stateless   bool        `json:"stateless,omitempty"`
+	Established Established `json:"established,omitempty"`
+	Logged      bool        `json:"logged,omitempty"`
+	LogLabel    string      `json:"tag,omitempty"`
 }
 
 // An AddressSet is the union of sets of a program and of prefixes; or, if

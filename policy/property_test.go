@@ -129,3 +129,25 @@ func TestEngineConcurrently(t *testing.T) {
 	wg.Wait()
 	require.Equal(t, want, text(t, e.Program(w.Local)))
 }
+
+// A change makes the one program of the other, and nothing of equal ones.
+func TestChangeProperty(t *testing.T) {
+	var from *policy.Program
+	for seed := range uint64(300) {
+		rnd := rand.New(rand.NewPCG(seed, 7))
+		w := world.New(rnd)
+		e, err := w.Engine(rnd)
+		require.NoError(t, err)
+		to := e.Program(w.Local)
+		c := policy.Diff(from, to)
+		require.True(t, policy.Diff(to, to).IsZero())
+		var decoded policy.Change
+		require.NoError(t, json.Unmarshal([]byte(text(t, c)), &decoded))
+		base := from
+		if base == nil {
+			base = &policy.Program{}
+		}
+		require.Equal(t, text(t, to), text(t, base.With(decoded)), "seed %d", seed)
+		from = to
+	}
+}

@@ -22,7 +22,13 @@ type Section struct {
 	// AppliedTo are the groups whose members the rules are tried at, unless a rule
 	// names its own; absent is every port.
 	AppliedTo []string `json:"scope,omitempty"`
-	Rules     []Rule   `json:"rules,omitempty"`
+	// Stateless rules look at each packet by itself: what they allow makes no
+	// connection, and its replies need a rule of their own.
+	Stateless bool `json:"stateless,omitempty"`
+	// Established is what a change of the section means for connections that
+	// it would not allow any more.
+	Established Established `json:"established,omitempty"`
+	Rules       []Rule      `json:"rules,omitempty"`
 }
 
 // A Rule decides about packets.
@@ -47,6 +53,8 @@ type Rule struct {
 	// AppliedTo replaces that of the section if it is there.
 	AppliedTo []string `json:"scope,omitempty"`
 	Logged    bool     `json:"logged,omitempty"`
+	// LogLabel is put in the log with the packets of the rule.
+	LogLabel string `json:"tag,omitempty"`
 }
 
 // A Service is a kind of traffic by its destination: a protocol and any of
@@ -73,6 +81,9 @@ func (s Section) Validate() error {
 	}
 	if s.Priority < 0 {
 		f.add("sequence_number", "%d is negative", s.Priority)
+	}
+	if int(s.Established) >= len(establishedNames) {
+		f.add("established", "%s", s.Established)
 	}
 	checkScope(&f, "scope", s.AppliedTo)
 	seen := map[string]int{}
