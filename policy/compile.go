@@ -8,11 +8,14 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
+// A compiler makes the program of some ports.
 type compiler struct {
 	e     *Engine
-	local []*member // sorted by id
+	local []*member           // by id
+	at    map[*rule][]*member // rules with a scope
 	p     *Program
 }
 
@@ -42,40 +45,46 @@ func (v part) suffix() string {
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
-// rule adds what one rule means for the local ports in one direction.
-func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
-	in, everywhere := c.e.scopeLocked(s, r)
-	if !slices.ContainsFunc(c.local, in) {
-		return // the common case: the rule is about ports of other hosts
+// rule adds what a rule means for those of the ports that it applies to.
+func (c *compiler) rule(r *rule, at []*member, everywhere bool) {
+	if r.Direction != Ingress {
+		c.direction(r, at, everywhere, Egress)
 	}
-	own, peers := c.e.resolveLocked(r.Sources, r.SourcesExcluded), c.e.resolveLocked(r.Destinations, r.DestinationsExcluded)
+	if r.Direction != Egress {
+		c.direction(r, at, everywhere, Ingress)
+	}
+}
+
+func (c *compiler) direction(r *rule, at []*member, everywhere bool, d Direction) {
+	s := r.section
+	own, peers := &r.src, &r.dst
 	base := ProgramRule{
-		ID: s.ID + "/" + r.ID + "/out", Section: s.ID, Rule: r.ID, Name: cmp.Or(r.DisplayName, s.DisplayName),
-		Order:     Order{Category: s.Category, Section: s.Priority, Rule: r.Sequence, Position: i},
-		Direction: d, Action: r.Action, Stateless: s.Stateless, Established: s.Established, Logged: r.Logged, LogLabel: r.LogLabel,
+		ID: ruleID(s.id, r.ID, "out"), Section: s.id, Rule: r.ID, Name: cmp.Or(r.DisplayName, s.name),
+		Order:     Order{Category: s.category, Section: s.priority, Rule: r.Sequence, Position: r.pos},
+		Direction: d, Action: r.Action, Stateless: s.stateless, Established: s.established, Logged: r.Logged, LogLabel: r.LogLabel,
 	}
 	if d == Ingress {
-		base.ID = s.ID + "/" + r.ID + "/in"
+		base.ID = ruleID(s.id, r.ID, "in")
 		own, peers = peers, own
 	}
 	var shared []part
 	if d == Egress {
-		shared = c.e.egressPartsLocked(r.Services, peers)
+		shared = c.e.egressParts(r.services, peers)
 	}
 	ports, parts := map[string][]string{}, map[string]part{}
-	for _, m := range c.local {
-		local, ok := own.of(m)
-		if !ok || !in(m) {
+	for _, m := range at {
+		local, ok := c.e.own(own, m)
+		if !ok {
 			continue
 		}
 		list := shared
 		if d == Ingress {
-			list = ingressParts(r.Services, m)
+			list = ingressParts(r.services, m)
 		}
 		for _, v := range list {
 			v.Local = local
 			k := v.suffix()
-			parts[k], ports[k] = v, append(ports[k], m.ID)
+			parts[k], ports[k] = v, append(ports[k], m.id)
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(parts)) {
@@ -93,32 +102,54 @@ func (c *compiler) rule(s *Section, r *Rule, i int, d Direction) {
 		case v.Peers != nil:
 			x.Peers = &AddressSet{Prefixes: v.Peers}
 		case !peers.any:
-			x.Peers = peers.set()
-			for _, g := range peers.groups {
-				c.p.Sets[g.ID] = slices.Clone(g.addressesLocked())
-			}
+			x.Peers = c.set(peers)
 		}
 		c.p.Rules = append(c.p.Rules, x)
 	}
 }
 
-// scopeLocked returns a test of what a rule applies to, and whether that is
-// every port.
-func (e *Engine) scopeLocked(s *Section, r *Rule) (in func(*member) bool, everywhere bool) {
-	scope := r.AppliedTo
-	if len(scope) == 0 {
-		scope = s.AppliedTo
+// ruleID names a rule of a section in one direction: three parts with "/"
+// between them, in which "/" is "%2F" and "%" is "%25".
+func ruleID(section, rule, direction string) string {
+	return escape(section) + "/" + escape(rule) + "/" + direction
+}
+
+func escape(s string) string {
+	if !strings.ContainsAny(s, "/%") {
+		return s
 	}
-	if anyOf(scope) {
-		return func(*member) bool { return true }, true
-	}
-	var groups []*group
-	for _, id := range scope {
-		if g := e.groups[id]; g != nil {
-			groups = append(groups, g)
+	return strings.NewReplacer("%", "%25", "/", "%2F").Replace(s)
+}
+
+// set names the sets that make one end, and sees that the program has them.
+func (c *compiler) set(x *ends) *AddressSet {
+	a := &AddressSet{Prefixes: x.literal, Excluded: x.excluded}
+	put := func(name string, list []netip.Prefix) {
+		if _, ok := c.p.Sets[name]; !ok {
+			c.p.Sets[name] = slices.Clone(list)
 		}
+		a.Sets = append(a.Sets, name)
 	}
-	return func(m *member) bool { return slices.ContainsFunc(groups, func(g *group) bool { return m.groups[g] }) }, false
+	c.e.parts(x, func(g *group) {
+		if g.object == nil {
+			a.Sets = append(a.Sets, g.set())
+		}
+		if len(g.ips) > 0 {
+			put(g.set(), g.ips)
+		}
+		if g.sel != nil {
+			put(g.sel.name(), g.sel.addresses())
+		}
+	})
+	slices.Sort(a.Sets)
+	a.Sets = slices.Compact(a.Sets)
+	return a
+}
+
+// parts calls f once for each group of an end, and each one nested in them.
+func (e *Engine) parts(x *ends, f func(*group)) {
+	e.epoch++
+	closure(x.groups, e.epoch, f)
 }
 
 // ingressParts is what services mean at the port that is the destination.
@@ -130,7 +161,7 @@ func ingressParts(services []Service, m *member) []part {
 		}
 		if s.NamedPort != "" {
 			v.named = true
-			if n := m.Ports[s.NamedPort].Number(s.Protocol); n != 0 {
+			if n := m.profile.Ports[s.NamedPort].Number(s.Protocol); n != 0 {
 				v.Services = append(v.Services, Service{Protocol: s.Protocol, Ports: []PortRange{Port(n)}})
 			}
 		}
@@ -141,9 +172,9 @@ func ingressParts(services []Service, m *member) []part {
 	return []part{v}
 }
 
-// egressPartsLocked is what services mean towards peers, each of which may
+// egressParts is what services mean towards peers, each of which may
 // give a name to another number.
-func (e *Engine) egressPartsLocked(services []Service, peers resolved) []part {
+func (e *Engine) egressParts(services []Service, peers *ends) []part {
 	v := part{}
 	byNumber := map[endpoint][]netip.Prefix{}
 	for _, s := range services {
@@ -153,11 +184,14 @@ func (e *Engine) egressPartsLocked(services []Service, peers resolved) []part {
 		if s.NamedPort == "" {
 			continue
 		}
-		for m := range e.byPort[portKey{s.NamedPort, s.Protocol}] {
-			at := endpoint{s.Protocol, m.Ports[s.NamedPort].Number(s.Protocol)}
-			for _, a := range m.IPs {
-				if peers.contains(a) {
-					byNumber[at] = append(byNumber[at], hostPrefix(a))
+		for _, p := range e.byPort[portKey{s.NamedPort, s.Protocol}] {
+			at := endpoint{s.Protocol, p.Ports[s.NamedPort].Number(s.Protocol)}
+			all := e.hasProfile(peers, p)
+			for _, m := range p.members {
+				for _, a := range m.ips {
+					if all || e.contains(peers, a) {
+						byNumber[at] = append(byNumber[at], hostPrefix(a))
+					}
 				}
 			}
 		}
@@ -181,64 +215,43 @@ type endpoint struct {
 // plain is a service without its name.
 func plain(s Service) Service { s.NamedPort = ""; return s }
 
-// resolved is a list of sources or destinations looked up.
-type resolved struct {
-	any      bool
-	excluded bool
-	missing  bool // a group is not there
-	ids      []string
-	groups   []*group
-	literal  []netip.Prefix // aggregated
-}
-
-func (e *Engine) resolveLocked(list []string, excluded bool) resolved {
-	r := resolved{any: anyOf(list), excluded: excluded}
-	if r.any {
-		return r
+// hasProfile reports whether all addresses of a profile's members are meant, as
+// far as groups tell.
+func (e *Engine) hasProfile(x *ends, p *profile) bool {
+	if x.any || x.excluded {
+		return x.any
 	}
-	for _, id := range distinct(list) {
-		if p, ok := parsePrefix(id); ok {
-			r.literal = append(r.literal, p)
-			continue
-		}
-		r.ids = append(r.ids, id)
-		if g := e.groups[id]; g != nil {
-			r.groups = append(r.groups, g)
-		} else {
-			r.missing = true
-		}
-	}
-	r.literal = Aggregate(r.literal)
-	return r
+	return slices.ContainsFunc(x.groups, func(g *group) bool { return g.has(p) })
 }
 
-func (r resolved) set() *AddressSet {
-	return &AddressSet{Sets: r.ids, Prefixes: r.literal, Excluded: r.excluded}
-}
-
-func (r resolved) contains(a netip.Addr) bool {
-	if r.any {
+// contains reports whether an address is meant.
+func (e *Engine) contains(x *ends, a netip.Addr) bool {
+	if x.any {
 		return true
 	}
-	if r.excluded && r.missing {
-		return false
-	}
-	in := containsAddr(r.literal, a) || slices.ContainsFunc(r.groups, func(g *group) bool { return containsAddr(g.addressesLocked(), a) })
-	return in != r.excluded
+	in, lacking := containsAddr(x.literal, a), false
+	e.parts(x, func(g *group) {
+		lacking = lacking || g.object == nil
+		in = in || containsAddr(g.ips, a) || g.sel != nil && containsAddr(g.sel.addresses(), a)
+	})
+	return in != x.excluded && (!x.excluded || !lacking)
 }
 
-// of returns which of a port's own addresses are meant: nil is all of them; false is none.
-func (r resolved) of(m *member) ([]netip.Prefix, bool) {
-	if r.any {
+// own returns which of a port's own addresses are meant: nil is all of them; false is none.
+func (e *Engine) own(x *ends, m *member) ([]netip.Prefix, bool) {
+	if x.any {
+		return nil, true
+	}
+	if !x.excluded && len(m.ips) > 0 && e.hasProfile(x, m.profile) {
 		return nil, true
 	}
 	var in []netip.Prefix
-	for _, a := range m.IPs {
-		if r.contains(a) {
+	for _, a := range m.ips {
+		if e.contains(x, a) {
 			in = append(in, hostPrefix(a))
 		}
 	}
-	if len(in) > 0 && len(in) == len(m.IPs) {
+	if len(in) > 0 && len(in) == len(m.ips) {
 		return nil, true
 	}
 	return in, len(in) > 0

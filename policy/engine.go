@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"hash/maphash"
 	"maps"
 	"net/netip"
 	"slices"
@@ -12,44 +13,39 @@ import (
 type Config struct {
 	// Default is what becomes of a packet that no rule matches; zero drops.
 	Default Action
+	// Changed is told of each change before the call that made it returns,
+	// in order. It may not call the Engine, nor change what it is given; nil
+	// costs nothing.
+	Changed func(Delta) `json:"-"`
 }
 
 // An Engine holds members, groups and sections, and keeps the members of each
-// group. Make one with NewEngine. It may be used by many goroutines.
+// group and the rules of each port. Make one with NewEngine. It may be used by
+// many goroutines.
 type Engine struct {
-	cfg Config
+	cfg  Config
+	hash hasher
 
-	mu       sync.Mutex // protects all below
-	members  map[string]*member
-	groups   map[string]*group
-	sections map[string]*Section
-	order    []*Section // sorted; nil if to be sorted again
-	byKey    index[*member]
-	groupsBy index[*group]        // by a key that each member of the group must have
-	unkeyed  map[*group]bool      // groups without such a key
-	explicit map[string][]*group  // by member id in Group.Members
-	byPort   map[portKey]memberIn // by named port
+	mu         sync.Mutex // protects all below
+	generation uint64
+	members    map[string]*member
+	groups     map[string]*group
+	sections   map[string]*section
+	everywhere []*rule                // rules without scope, in order
+	profiles   map[uint64]*profile    // by hash
+	selectors  map[uint64]*selector   // by hash
+	postings   map[uint64]*posting    // by key
+	named      map[string]int         // selectors that name a member
+	byPort     map[portKey][]*profile // by named port
+	epoch      uint64                 // of marks: each search has one of its own
+	keys       []uint64               // for reuse
 }
 
-type (
-	memberIn map[*member]bool
-	portKey  struct {
-		name  string
-		proto Protocol
-	}
-	member struct {
-		Member
-		keys   []key
-		groups map[*group]bool
-	}
-	group struct {
-		Group
-		keys     []key
-		members  memberIn
-		prefixes []netip.Prefix // aggregated; valid if resolved
-		resolved bool
-	}
-)
+// A portKey is a port name of a protocol.
+type portKey struct {
+	name  string
+	proto Protocol
+}
 
 // NewEngine returns an Engine without objects.
 func NewEngine(cfg Config) *Engine {
@@ -57,61 +53,46 @@ func NewEngine(cfg Config) *Engine {
 		cfg.Default = Drop
 	}
 	return &Engine{
-		cfg: cfg, members: map[string]*member{}, groups: map[string]*group{}, sections: map[string]*Section{},
-		byKey: index[*member]{}, groupsBy: index[*group]{}, unkeyed: map[*group]bool{}, explicit: map[string][]*group{}, byPort: map[portKey]memberIn{},
+		cfg: cfg, hash: hasher{maphash.MakeSeed()},
+		members: map[string]*member{}, groups: map[string]*group{}, sections: map[string]*section{},
+		profiles: map[uint64]*profile{}, selectors: map[uint64]*selector{}, postings: map[uint64]*posting{},
+		named: map[string]int{}, byPort: map[portKey][]*profile{},
 	}
 }
 
 // SetMember adds or replaces a member.
-func (e *Engine) SetMember(m Member) error {
-	if err := m.Validate(); err != nil {
+func (e *Engine) SetMember(o Member) error {
+	if err := o.validate(); err != nil {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	x := &member{Member: m.clone(), keys: memberKeys(m), groups: map[*group]bool{}}
-	old := e.members[m.ID]
-	candidates := maps.Clone(e.unkeyed)
-	for _, g := range e.explicit[m.ID] {
-		candidates[g] = true
+	m := e.members[o.ID]
+	to := e.profileLocked(&o)
+	if m == nil {
+		m = &member{id: o.ID}
+		m.address(o.IPs)
+		e.members[o.ID] = m
+		to.add(m)
+		to.stale()
+		e.report(e.moved(m.id, nil, to, false))
+		return nil
 	}
-	for _, k := range x.keys {
-		for g := range e.groupsBy[k] {
-			candidates[g] = true
-		}
+	from, readdressed := m.profile, !m.hasAddresses(o.IPs)
+	if from == to && !readdressed {
+		return nil
 	}
-	same := old != nil && slices.Equal(old.IPs, x.IPs)
-	joined := map[*group]bool{}
-	for g := range candidates {
-		if g.has(&x.Member) {
-			joined[g] = true
-		}
+	if readdressed {
+		m.address(o.IPs)
 	}
-	if old != nil {
-		for g := range old.groups {
-			delete(g.members, old)
-			if !same || !joined[g] {
-				g.resolved = false
-			}
-		}
-		e.forgetLocked(old)
+	if from != to {
+		from.remove(m)
+		to.add(m)
+		from.stale()
 	}
-	for g := range joined {
-		g.members[x], x.groups[g] = true, true
-		if !same || !old.groups[g] {
-			g.resolved = false
-		}
-	}
-	e.members[m.ID] = x
-	for _, k := range x.keys {
-		e.byKey.add(k, x)
-	}
-	for _, k := range x.portKeys() {
-		if e.byPort[k] == nil {
-			e.byPort[k] = memberIn{}
-		}
-		e.byPort[k][x] = true
-	}
+	to.stale()
+	e.report(e.moved(m.id, from, to, readdressed))
+	e.dropLocked(from)
 	return nil
 }
 
@@ -119,79 +100,41 @@ func (e *Engine) SetMember(m Member) error {
 func (e *Engine) DeleteMember(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	x := e.members[id]
-	if x == nil {
+	m := e.members[id]
+	if m == nil {
 		return
 	}
-	for g := range x.groups {
-		delete(g.members, x)
-		g.resolved = false
-	}
-	e.forgetLocked(x)
 	delete(e.members, id)
+	from := m.profile
+	from.remove(m)
+	from.stale()
+	e.report(e.moved(id, from, nil, false))
+	e.dropLocked(from)
 }
 
-// forgetLocked takes a member out of the indexes.
-func (e *Engine) forgetLocked(x *member) {
-	for _, k := range x.keys {
-		e.byKey.remove(k, x)
-	}
-	for _, k := range x.portKeys() {
-		delete(e.byPort[k], x)
-		if len(e.byPort[k]) == 0 {
-			delete(e.byPort, k)
-		}
+// stale is that addresses of the profile's members are not those of before.
+func (p *profile) stale() {
+	for i := range p.edges {
+		p.edges[i].sel.fresh = false
 	}
 }
 
-func (m *member) portKeys() []portKey {
-	var out []portKey
-	for name, p := range m.Ports {
-		for _, proto := range []Protocol{TCP, UDP, SCTP} {
-			if p.Number(proto) != 0 {
-				out = append(out, portKey{name, proto})
-			}
-		}
-	}
-	return out
-}
-
-// SetGroup adds or replaces a group.
-func (e *Engine) SetGroup(g Group) error {
-	if err := g.Validate(); err != nil {
+// SetGroup adds or replaces a group. A cycle of nested groups is refused.
+func (e *Engine) SetGroup(o Group) error {
+	if err := o.validate(); err != nil {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.deleteGroupLocked(g.ID)
-	x := &group{Group: g.clone(), members: memberIn{}}
-	join := func(m *member) {
-		if x.has(&m.Member) {
-			x.members[m], m.groups[x] = true, true
-		}
+	if err := e.cycleLocked(&o); err != nil {
+		return err
 	}
-	keys, keyed := x.Criteria.keys()
-	if keyed {
-		x.keys = keys
-		for _, k := range keys {
-			e.groupsBy.add(k, x)
-			for m := range e.byKey[k] {
-				join(m)
-			}
-		}
-	} else {
-		e.unkeyed[x] = true
-		for _, m := range e.members {
-			join(m)
-		}
+	o = o.clone()
+	var sel *selector
+	if x := o.criteria(); !x.IsZero() {
+		sel = e.selectorLocked(x)
 	}
-	for _, id := range distinct(x.Members) {
-		e.explicit[id] = append(e.explicit[id], x)
-		if m := e.members[id]; m != nil {
-			join(m)
-		}
-	}
-	e.groups[g.ID] = x
+	e.changeGroupLocked(e.groupLocked(o.ID), &o, sel, e.groupsLocked(o.Groups))
 	return nil
 }
 
@@ -199,43 +142,40 @@ func (e *Engine) SetGroup(g Group) error {
 func (e *Engine) DeleteGroup(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.deleteGroupLocked(id)
+	if g := e.groups[id]; g != nil && g.object != nil {
+		e.changeGroupLocked(g, nil, nil, nil)
+	}
 }
 
-func (e *Engine) deleteGroupLocked(id string) {
-	x := e.groups[id]
-	if x == nil {
-		return
+func (e *Engine) changeGroupLocked(g *group, o *Group, sel *selector, nested []*group) {
+	c := e.censusLocked(g, sel, nested)
+	e.unknowLocked(g)
+	oldSel, oldNested := e.setGroupLocked(g, o, sel, nested)
+	e.unknowLocked(g)
+	e.report(e.since(c))
+	if oldSel != nil {
+		e.releaseLocked(oldSel)
 	}
-	for m := range x.members {
-		delete(m.groups, x)
+	for _, n := range oldNested {
+		e.forgetLocked(n)
 	}
-	for _, k := range x.keys {
-		e.groupsBy.remove(k, x)
-	}
-	for _, m := range distinct(x.Members) {
-		e.explicit[m] = slices.DeleteFunc(e.explicit[m], func(g *group) bool { return g == x })
-		if len(e.explicit[m]) == 0 {
-			delete(e.explicit, m)
-		}
-	}
-	delete(e.unkeyed, x)
-	delete(e.groups, id)
+	e.forgetLocked(g)
 }
 
 // SetSection adds or replaces a section.
-func (e *Engine) SetSection(s Section) error {
-	if err := s.Validate(); err != nil {
+func (e *Engine) SetSection(o Section) error {
+	if err := o.validate(); err != nil {
 		return err
 	}
-	s = s.clone()
-	if s.Category == "" {
-		s.Category = Application
-	}
-	slices.SortStableFunc(s.Rules, func(a, b Rule) int { return cmp.Compare(a.Sequence, b.Sequence) })
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.sections[s.ID], e.order = &s, nil
+	old, s := e.sections[o.ID], e.newSectionLocked(&o)
+	if old != nil {
+		e.detachLocked(old)
+	}
+	e.sections[o.ID] = s
+	e.attachLocked(s)
+	e.report(e.replaced(old, s))
 	return nil
 }
 
@@ -243,8 +183,20 @@ func (e *Engine) SetSection(s Section) error {
 func (e *Engine) DeleteSection(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	s := e.sections[id]
+	if s == nil {
+		return
+	}
+	e.report(e.replaced(s, nil))
+	e.detachLocked(s)
 	delete(e.sections, id)
-	e.order = nil
+}
+
+// Generation counts the changes that the Engine has seen.
+func (e *Engine) Generation() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.generation
 }
 
 // Members returns the sorted ids of the members of a group.
@@ -252,13 +204,15 @@ func (e *Engine) Members(groupID string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	g := e.groups[groupID]
-	if g == nil {
+	if g == nil || g.object == nil {
 		return nil
 	}
-	ids := make([]string, 0, len(g.members))
-	for m := range g.members {
-		ids = append(ids, m.ID)
-	}
+	ids := []string{}
+	e.profilesOf([]*group{g}, func(p *profile) {
+		for _, m := range p.members {
+			ids = append(ids, m.id)
+		}
+	})
 	slices.Sort(ids)
 	return ids
 }
@@ -271,10 +225,8 @@ func (e *Engine) Groups(memberID string) []string {
 	if m == nil {
 		return nil
 	}
-	ids := make([]string, 0, len(m.groups))
-	for g := range m.groups {
-		ids = append(ids, g.ID)
-	}
+	ids := []string{}
+	e.groupsOf(m.profile, func(g *group) { ids = append(ids, g.id) })
 	slices.Sort(ids)
 	return ids
 }
@@ -288,54 +240,108 @@ func (e *Engine) Addresses(groupID string) []netip.Prefix {
 	if g == nil {
 		return nil
 	}
-	return slices.Clone(g.addressesLocked())
+	var list []netip.Prefix
+	e.epoch++
+	closure([]*group{g}, e.epoch, func(g *group) {
+		list = append(list, g.ips...)
+		if g.sel != nil {
+			list = append(list, g.sel.addresses()...)
+		}
+	})
+	return Aggregate(list)
 }
 
-// Missing returns the sorted ids of groups that sections name and that are not there.
+// Rules returns the rules that apply to a port, in the order in which they are
+// tried: those whose scope has it, and those without scope. What they say
+// of sources and destinations is not looked at.
+func (e *Engine) Rules(memberID string) []RuleID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m := e.members[memberID]
+	if m == nil {
+		return nil
+	}
+	return refs(e.appliedLocked(m.profile))
+}
+
+// A Class is ports that the same rules apply to.
+type Class struct {
+	Ports []string // ids of members, sorted
+	Rules []RuleID // in the order in which they are tried
+}
+
+// Classes parts all ports by what [Engine.Rules] returns for them, once for
+// each kind of port. Several classes may have the same rules. They come in the
+// order of their first ports.
+func (e *Engine) Classes() []Class {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]Class, 0, len(e.profiles))
+	for _, first := range e.profiles {
+		for p := first; p != nil; p = p.next {
+			c := Class{Ports: make([]string, len(p.members)), Rules: refs(e.appliedLocked(p))}
+			for i, m := range p.members {
+				c.Ports[i] = m.id
+			}
+			slices.Sort(c.Ports)
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b Class) int { return cmp.Compare(a.Ports[0], b.Ports[0]) })
+	return out
+}
+
+func refs(list []*rule) []RuleID {
+	out := make([]RuleID, len(list))
+	for i, r := range list {
+		out[i] = r.ref()
+	}
+	return out
+}
+
+// appliedLocked returns all rules that apply to a profile, in order.
+func (e *Engine) appliedLocked(p *profile) []*rule {
+	own := e.rulesLocked(p)
+	if len(e.everywhere) == 0 {
+		return own
+	}
+	all := append(slices.Clip(own), e.everywhere...)
+	slices.SortFunc(all, (*rule).compare)
+	return all
+}
+
+// Missing returns the sorted ids of groups that sections and groups name and
+// that are not there.
 func (e *Engine) Missing() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	missing := map[string]bool{}
-	note := func(list []string) {
-		for _, id := range list {
-			if _, literal := parsePrefix(id); !literal && id != Any && e.groups[id] == nil {
-				missing[id] = true
-			}
+	ids := []string{}
+	for id, g := range e.groups {
+		if g.object == nil {
+			ids = append(ids, id)
 		}
 	}
-	for _, s := range e.sections {
-		note(s.AppliedTo)
-		for _, r := range s.Rules {
-			note(r.Sources)
-			note(r.Destinations)
-			note(r.AppliedTo)
-		}
-	}
-	return slices.Sorted(maps.Keys(missing))
+	slices.Sort(ids)
+	return ids
 }
 
-func (g *group) addressesLocked() []netip.Prefix {
-	if !g.resolved {
-		list := Subtract(g.IPs, g.ExcludedIPs)
-		for m := range g.members {
-			for _, a := range m.IPs {
-				list = append(list, hostPrefix(a))
-			}
+// Objects returns copies of all that the Engine holds.
+func (e *Engine) Objects() Objects {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	o := Objects{Default: e.cfg.Default}
+	for _, id := range slices.Sorted(maps.Keys(e.members)) {
+		o.Members = append(o.Members, e.members[id].object())
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.groups)) {
+		if g := e.groups[id]; g.object != nil {
+			o.Groups = append(o.Groups, g.object.clone())
 		}
-		g.prefixes, g.resolved = Aggregate(list), true
 	}
-	return g.prefixes
-}
-
-// sortedLocked returns the sections in the order in which they are tried.
-func (e *Engine) sortedLocked() []*Section {
-	if e.order == nil {
-		e.order = slices.Collect(maps.Values(e.sections))
-		slices.SortFunc(e.order, func(a, b *Section) int {
-			return cmp.Or(cmp.Compare(a.Category.Rank(), b.Category.Rank()), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
-		})
+	for _, id := range slices.Sorted(maps.Keys(e.sections)) {
+		o.Sections = append(o.Sections, e.sections[id].object())
 	}
-	return e.order
+	return o
 }
 
 func distinct(list []string) []string {

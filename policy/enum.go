@@ -25,13 +25,17 @@ func Categories() []Category {
 
 // Rank is the category's place, from 0; -1 if it is none. Empty is Application.
 func (c Category) Rank() int {
-	if c == "" {
-		c = Application
-	}
-	for i, x := range Categories() {
-		if x == c {
-			return i
-		}
+	switch c {
+	case Emergency:
+		return 0
+	case Infrastructure:
+		return 1
+	case Environment:
+		return 2
+	case Application, "":
+		return 3
+	case Baseline:
+		return 4
 	}
 	return -1
 }

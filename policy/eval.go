@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -42,74 +41,9 @@ type Decision struct {
 // Allowed reports whether the packet passes.
 func (d Decision) Allowed() bool { return d.Verdict == Allow }
 
-// Eval is the reference: it decides from the objects alone, rule by rule, and is
-// what compiled forms are tested against. A port that is named but not known drops.
-func (e *Engine) Eval(p Packet) Decision {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return decide(p, func(d Direction, port string) *Verdict {
-		m := e.members[port]
-		if m == nil {
-			return nil
-		}
-		v := e.verdictLocked(m, p, d, 0)
-		if v.Action == Pass {
-			v = e.verdictLocked(m, p, d, Application.Rank())
-		}
-		return &v
-	})
-}
-
-// verdictLocked tries the rules of the categories from a rank on.
-func (e *Engine) verdictLocked(m *member, p Packet, d Direction, from int) Verdict {
-	own, peer := p.Src, p.Dst
-	if d == Ingress {
-		own, peer = p.Dst, p.Src
-	}
-	for _, s := range e.sortedLocked() {
-		for i := range s.Rules {
-			r := &s.Rules[i]
-			in, _ := e.scopeLocked(s, r)
-			if s.Category.Rank() < from || r.Direction != InOut && r.Direction != d || !in(m) {
-				continue
-			}
-			src, dst := e.resolveLocked(r.Sources, r.SourcesExcluded), e.resolveLocked(r.Destinations, r.DestinationsExcluded)
-			if d == Ingress {
-				src, dst = dst, src
-			}
-			local, ok := src.of(m)
-			if !ok || local != nil && !slices.Contains(local, hostPrefix(own)) || !dst.contains(peer) {
-				continue
-			}
-			if len(r.Services) == 0 || slices.ContainsFunc(r.Services, func(v Service) bool { return e.servesLocked(v, m, p, d) }) {
-				return Verdict{Action: r.Action, Section: s.ID, Rule: r.ID, Name: cmp.Or(r.DisplayName, s.DisplayName)}
-			}
-		}
-	}
-	return Verdict{Action: e.cfg.Default}
-}
-
-// servesLocked reports whether a packet is of a service.
-func (e *Engine) servesLocked(s Service, local *member, p Packet, d Direction) bool {
-	if s.NamedPort == "" || len(s.Ports) > 0 {
-		if plain(s).Matches(p) {
-			return true
-		}
-	}
-	if s.NamedPort == "" || Protocol(p.Proto) != s.Protocol {
-		return false
-	}
-	if d == Ingress {
-		n := local.Ports[s.NamedPort].Number(s.Protocol)
-		return n != 0 && n == p.DstPortNo
-	}
-	for m := range e.byPort[portKey{s.NamedPort, s.Protocol}] {
-		if slices.Contains(m.IPs, p.Dst) && m.Ports[s.NamedPort].Number(s.Protocol) == p.DstPortNo {
-			return true
-		}
-	}
-	return false
-}
+// Eval decides by the objects alone, see [Evaluator]. A port that is named but
+// not known drops. To ask often of the same state, take [Engine.Objects] once.
+func (e *Engine) Eval(p Packet) Decision { return NewEvaluator(e.Objects()).Eval(p) }
 
 // Matches reports whether a packet is of a service without a named port. ICMP is
 // of IPv4 and ICMPv6 of IPv6 only.

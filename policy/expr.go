@@ -87,18 +87,32 @@ func InNamespace(name string) Expr {
 func (e Expr) IsZero() bool { return e.All == nil && e.Any == nil && e.Condition == nil }
 
 // Matches reports whether the expression selects a member.
-func (e Expr) Matches(m Member) bool {
+func (e Expr) Matches(m Member) bool { return e.matches(&m) }
+
+func (e *Expr) matches(m *Member) bool {
 	switch {
 	case e.Condition != nil:
-		return e.Condition.Matches(m)
+		return e.Condition.matches(m)
 	case len(e.All) > 0:
-		return !slices.ContainsFunc(e.All, func(x Expr) bool { return !x.Matches(m) })
+		for i := range e.All {
+			if !e.All[i].matches(m) {
+				return false
+			}
+		}
+		return true
 	}
-	return slices.ContainsFunc(e.Any, func(x Expr) bool { return x.Matches(m) })
+	for i := range e.Any {
+		if e.Any[i].matches(m) {
+			return true
+		}
+	}
+	return false
 }
 
 // Matches reports whether a member fulfils the condition.
-func (c Condition) Matches(m Member) bool {
+func (c Condition) Matches(m Member) bool { return c.matches(&m) }
+
+func (c *Condition) matches(m *Member) bool {
 	tags, name := m.Tags, m.ID
 	if c.Subject == OfNamespace {
 		if m.Namespace == "" {
@@ -180,6 +194,9 @@ func (c Condition) validate(f *faults, field string) {
 		}
 	default:
 		f.add(field+".key", "%q is none of %s, %s, %s", c.Key, KeyTag, KeyName, KeyKind)
+	}
+	if c.Key == KeyName && slices.Contains(c.Values, "") {
+		f.add(field+".values", "an empty name")
 	}
 	n := len(c.Values)
 	switch c.Operator {

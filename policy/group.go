@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
-// A Group is a set of members, by criteria or by id, and of literal prefixes.
+// A Group is a set of members, by criteria or by id, of literal prefixes, and
+// of what other groups are.
 type Group struct {
 	ID          string `json:"id"`
 	DisplayName string `json:"display_name,omitempty"`
@@ -19,44 +21,200 @@ type Group struct {
 	ExcludedIPs []netip.Prefix `json:"excluded_ip_addresses,omitempty"`
 	// Members are ids of members; they need not exist yet.
 	Members []string `json:"members,omitempty"`
+	// Groups are ids of groups whose members and addresses belong to this one
+	// too. They need not exist yet; none may lead back to this one.
+	Groups []string `json:"groups,omitempty"`
 }
 
-// Validate reports all faults of the group.
-func (g Group) Validate() error {
-	f := faults{object: fmt.Sprintf("group %q", g.ID)}
+// Validate reports all faults of the group by itself.
+func (g Group) Validate() error { return g.validate() }
+
+func (g *Group) validate() error {
+	f := faults{kind: "group", id: g.ID}
 	if g.ID == "" {
 		f.add("id", "empty")
-	} else if _, ok := parsePrefix(g.ID); ok || g.ID == Any {
+	} else if isLiteral(g.ID) || g.ID == Any {
 		f.add("id", "reads as an address")
 	}
 	if !g.Criteria.IsZero() {
 		g.Criteria.validate(&f, "expression", 0)
 	}
-	for _, l := range []struct {
-		name string
-		list []netip.Prefix
-	}{{"ip_addresses", g.IPs}, {"excluded_ip_addresses", g.ExcludedIPs}} {
-		for i, p := range l.list {
-			if !validPrefix(p) {
-				f.add(fmt.Sprintf("%s[%d]", l.name, i), "%q is not an IPv4 or IPv6 prefix", p)
-			}
-		}
-	}
+	checkPrefixes(&f, "ip_addresses", g.IPs)
+	checkPrefixes(&f, "excluded_ip_addresses", g.ExcludedIPs)
 	for i, id := range g.Members {
 		if id == "" {
 			f.add(fmt.Sprintf("members[%d]", i), "empty")
 		}
 	}
+	for i, id := range g.Groups {
+		if id == "" || isLiteral(id) || id == Any {
+			f.add(fmt.Sprintf("groups[%d]", i), "%q is no group", id)
+		}
+	}
 	return f.err()
+}
+
+func checkPrefixes(f *faults, field string, list []netip.Prefix) {
+	for i, p := range list {
+		if !validPrefix(p) {
+			f.add(fmt.Sprintf("%s[%d]", field, i), "%q is not an IPv4 or IPv6 prefix", p)
+		}
+	}
 }
 
 func (g Group) clone() Group {
 	g.Criteria = g.Criteria.clone()
-	g.IPs, g.ExcludedIPs, g.Members = slices.Clone(g.IPs), slices.Clone(g.ExcludedIPs), slices.Clone(g.Members)
+	g.IPs, g.ExcludedIPs = slices.Clone(g.IPs), slices.Clone(g.ExcludedIPs)
+	g.Tags, g.Members, g.Groups = slices.Clone(g.Tags), slices.Clone(g.Members), slices.Clone(g.Groups)
 	return g
 }
 
-// has reports whether a member belongs to the group.
-func (g *Group) has(m *Member) bool {
-	return slices.Contains(g.Members, m.ID) || g.Criteria.Matches(*m)
+// criteria is the expression of all members that the group names or selects itself.
+func (g *Group) criteria() Expr {
+	if len(g.Members) == 0 {
+		return g.Criteria
+	}
+	named := When(Condition{Key: KeyName, Operator: In, Values: g.Members})
+	if g.Criteria.IsZero() {
+		return named
+	}
+	return Or(g.Criteria, named)
+}
+
+// A group is a Group in an Engine, or what is known of one that others name
+// and that is not there.
+type group struct {
+	id      string
+	object  *Group         // nil: not there
+	sel     *selector      // its own members; nil is none
+	ips     []netip.Prefix // its own prefixes, aggregated
+	nested  []*group
+	parents []*group
+	scopes  []*block // applied to it
+	users   int      // of rules and scopes that name it
+	mark    uint64
+}
+
+// set is the name of the set of the group's own prefixes. It is there if the
+// group is and has any, and what excludes it is nothing if it is missing.
+func (g *group) set() string { return "ips:" + g.id }
+
+// has reports whether a profile's members belong to the group.
+func (g *group) has(p *profile) bool {
+	return g.sel != nil && g.sel.selects(p) || slices.ContainsFunc(g.nested, func(n *group) bool { return n.has(p) })
+}
+
+// groupLocked returns a group by id, which need not be there.
+func (e *Engine) groupLocked(id string) *group {
+	g := e.groups[id]
+	if g == nil {
+		g = &group{id: id}
+		e.groups[id] = g
+	}
+	return g
+}
+
+// forgetLocked forgets a group that is not there and that nothing names.
+func (e *Engine) forgetLocked(g *group) {
+	if g.object == nil && g.users == 0 && len(g.parents) == 0 {
+		delete(e.groups, g.id)
+	}
+}
+
+// closure calls f once for each group and each one nested in it, however
+// deep. Each call takes an epoch of its own.
+func closure(list []*group, epoch uint64, f func(*group)) {
+	for _, g := range list {
+		if g.mark != epoch {
+			g.mark = epoch
+			f(g)
+			closure(g.nested, epoch, f)
+		}
+	}
+}
+
+// above calls f once for each group and each one that it is nested in, however deep.
+func above(list []*group, epoch uint64, f func(*group)) {
+	for _, g := range list {
+		if g.mark != epoch {
+			g.mark = epoch
+			f(g)
+			above(g.parents, epoch, f)
+		}
+	}
+}
+
+// cycleLocked refuses nested groups that lead back, naming the way.
+func (e *Engine) cycleLocked(o *Group) error {
+	var way []string
+	var search func(ids []string) bool
+	seen := map[string]bool{}
+	search = func(ids []string) bool {
+		for _, id := range ids {
+			way = append(way, id)
+			if id == o.ID {
+				return true
+			}
+			if g := e.groups[id]; g != nil && g.object != nil && !seen[id] {
+				seen[id] = true
+				if search(g.object.Groups) {
+					return true
+				}
+			}
+			way = way[:len(way)-1]
+		}
+		return false
+	}
+	if len(o.Groups) == 0 || !search(o.Groups) {
+		return nil
+	}
+	f := faults{kind: "group", id: o.ID}
+	f.add("groups", "a cycle: %s", strings.Join(append([]string{o.ID}, way...), " > "))
+	return f.err()
+}
+
+// setGroupLocked gives a group its content, of which sel and nested are
+// made; nil takes it away. It returns what may be released.
+func (e *Engine) setGroupLocked(g *group, o *Group, sel *selector, nested []*group) (*selector, []*group) {
+	oldSel, oldNested := g.sel, g.nested
+	g.object, g.sel, g.ips, g.nested = o, sel, nil, nested
+	if o != nil {
+		g.ips = Subtract(o.IPs, o.ExcludedIPs)
+	}
+	if sel != nil {
+		sel.groups = append(sel.groups, g)
+	}
+	for _, n := range nested {
+		n.parents = append(n.parents, g)
+	}
+	if oldSel != nil {
+		oldSel.groups = without1(oldSel.groups, g)
+	}
+	for _, n := range oldNested {
+		n.parents = without1(n.parents, g)
+	}
+	return oldSel, oldNested
+}
+
+// unknowLocked has the rules of the members of a group looked up again, if any
+// come from it.
+func (e *Engine) unknowLocked(g *group) {
+	scopes := false
+	e.epoch++
+	above([]*group{g}, e.epoch, func(g *group) { scopes = scopes || len(g.scopes) > 0 })
+	if scopes {
+		e.profilesOf([]*group{g}, func(p *profile) { p.known = false })
+	}
+}
+
+// without1 takes one element out of a list, whose order does not matter.
+func without1[T comparable](list []T, v T) []T {
+	i := slices.Index(list, v)
+	if i < 0 {
+		return list
+	}
+	last := len(list) - 1
+	list[i] = list[last]
+	clear(list[last:])
+	return list[:last]
 }

@@ -1,104 +1,238 @@
 package policy
 
-// A key is a property that a member has, found without looking at all
-// members: a tag, that there is a tag of a scope, or the namespace.
-type key struct {
-	subject Subject
-	key     Key
-	scope   string
-	value   string
-	exists  bool // any value
+import (
+	"cmp"
+	"slices"
+)
+
+// A posting is the profiles that have a property, and the selectors that select
+// nothing without it. Each profile is in the posting of every property that it
+// has, each selector in one, or a few, that all that it selects are in.
+type posting struct {
+	key       uint64
+	profiles  []*profile
+	selectors []*selector
 }
 
-// An index finds things by key.
-type index[T comparable] map[key]map[T]bool
-
-func (x index[T]) add(k key, v T) {
-	if x[k] == nil {
-		x[k] = map[T]bool{}
-	}
-	x[k][v] = true
+// A place is where in a posting something is.
+type place struct {
+	in  *posting
+	pos int32
 }
 
-func (x index[T]) remove(k key, v T) {
-	delete(x[k], v)
-	if len(x[k]) == 0 {
-		delete(x, k)
+func (e *Engine) postingLocked(key uint64) *posting {
+	x := e.postings[key]
+	if x == nil {
+		x = &posting{key: key}
+		e.postings[key] = x
+	}
+	return x
+}
+
+func (e *Engine) tidy(x *posting) {
+	if len(x.profiles) == 0 && len(x.selectors) == 0 {
+		delete(e.postings, x.key)
 	}
 }
 
-// memberKeys returns all keys of a member.
-func memberKeys(m Member) []key {
-	seen := map[key]bool{{subject: OfMember, key: KeyName, value: m.ID}: true}
-	for _, t := range m.Tags {
-		seen[key{subject: OfMember, key: KeyTag, scope: t.Scope, value: t.Tag}] = true
-		seen[key{subject: OfMember, key: KeyTag, scope: t.Scope, exists: true}] = true
-	}
-	if m.Namespace != "" {
-		seen[key{subject: OfNamespace, key: KeyName, value: m.Namespace}] = true
-		for _, t := range m.NamespaceTags {
-			seen[key{subject: OfNamespace, key: KeyTag, scope: t.Scope, value: t.Tag}] = true
-			seen[key{subject: OfNamespace, key: KeyTag, scope: t.Scope, exists: true}] = true
+func (e *Engine) unlistProfile(pl place) {
+	last := len(pl.in.profiles) - 1
+	moved := pl.in.profiles[last]
+	pl.in.profiles[pl.pos] = moved
+	for i := range moved.at {
+		if moved.at[i].in == pl.in {
+			moved.at[i].pos = pl.pos
+			break
 		}
 	}
-	if m.Kind != "" {
-		seen[key{subject: OfMember, key: KeyKind, value: m.Kind}] = true
-	}
-	out := make([]key, 0, len(seen))
-	for k := range seen {
-		out = append(out, k)
-	}
-	return out
+	pl.in.profiles[last] = nil
+	pl.in.profiles = pl.in.profiles[:last]
+	e.tidy(pl.in)
 }
 
-// keys returns keys of which every selected member has at least one; false if
-// there are none such, as with NOTIN. The zero Expr selects nothing: no keys, true.
-func (e Expr) keys() ([]key, bool) {
-	switch {
-	case e.Condition != nil:
-		return e.Condition.keys()
-	case len(e.All) > 0:
-		var best []key
-		found := false
-		for _, x := range e.All {
-			if keys, ok := x.keys(); ok && (!found || len(keys) < len(best)) {
-				best, found = keys, true
+func (e *Engine) unlistSelector(pl place) {
+	last := len(pl.in.selectors) - 1
+	moved := pl.in.selectors[last]
+	pl.in.selectors[pl.pos] = moved
+	for i := range moved.at {
+		if moved.at[i].in == pl.in {
+			moved.at[i].pos = pl.pos
+			break
+		}
+	}
+	pl.in.selectors[last] = nil
+	pl.in.selectors = pl.in.selectors[:last]
+	e.tidy(pl.in)
+}
+
+// indexProfileLocked lists a new profile under its properties and joins it
+// with the selectors that select it.
+func (e *Engine) indexProfileLocked(p *profile) {
+	p.portKeys(func(k portKey) { e.byPort[k] = append(e.byPort[k], p) })
+	e.epoch++
+	p.at = make([]place, 0, 4+3*len(p.Tags)+2*len(p.NamespaceTags))
+	e.keys = e.hash.keysOf(p, e.keys[:0])
+	for _, k := range e.keys {
+		x := e.postingLocked(k)
+		if n := len(x.profiles); n > 0 && x.profiles[n-1] == p {
+			continue // two tags of one scope
+		}
+		p.at = append(p.at, place{x, int32(len(x.profiles))})
+		x.profiles = append(x.profiles, p)
+		for _, s := range x.selectors {
+			if s.mark != e.epoch && s.expr.matches(&p.Member) {
+				s.mark = e.epoch
+				s.join(p)
 			}
 		}
-		return best, found
 	}
-	var out []key
-	for _, x := range e.Any {
-		keys, ok := x.keys()
-		if !ok {
-			return nil, false
-		}
-		out = append(out, keys...)
-	}
-	return out, true
 }
 
-func (c Condition) keys() ([]key, bool) {
-	k := key{subject: c.Subject, key: c.Key, scope: c.Scope}
-	if k.subject == "" {
-		k.subject = OfMember
+// indexSelectorLocked lists a new selector and joins it with the profiles that it selects.
+func (e *Engine) indexSelectorLocked(s *selector) {
+	e.epoch++
+	keys, ok := e.requiredLocked(&s.expr)
+	if !ok {
+		keys = []uint64{keyAll}
 	}
-	if k.key == "" {
-		k.key = KeyTag
+	for _, k := range keys {
+		x := e.postingLocked(k)
+		if n := len(x.selectors); n > 0 && x.selectors[n-1] == s {
+			continue // a value that is there twice
+		}
+		s.at = append(s.at, place{x, int32(len(x.selectors))})
+		x.selectors = append(x.selectors, s)
+		for _, p := range x.profiles {
+			if p.mark != e.epoch && s.expr.matches(&p.Member) {
+				p.mark = e.epoch
+				s.join(p)
+			}
+		}
 	}
-	switch c.Operator {
-	case Equals, In:
-		out := make([]key, len(c.Values))
-		for i, v := range c.Values {
-			out[i] = k
-			out[i].value = v
+}
+
+// keysOf appends the keys of a profile's properties.
+func (h hasher) keysOf(p *profile, keys []uint64) []uint64 {
+	keys = append(keys, keyAll)
+	if p.ID != "" {
+		keys = append(keys, h.text(keyMember, p.ID))
+	}
+	if p.Kind != "" {
+		keys = append(keys, h.text(keyKind, p.Kind))
+	}
+	ns := h.text(keyNamespace, p.Namespace)
+	if p.Namespace != "" {
+		keys = append(keys, ns)
+		for _, t := range p.NamespaceTags {
+			keys = append(keys, h.tag(keyNamespaceTag, t), h.text(keyNamespaceScope, t.Scope))
+		}
+	}
+	for _, t := range p.Tags {
+		k := h.tag(keyTag, t)
+		keys = append(keys, k, h.text(keyScope, t.Scope))
+		if p.Namespace != "" {
+			keys = append(keys, mix(ns, k))
+		}
+	}
+	return keys
+}
+
+// requiredLocked returns keys of which all that an expression selects have at
+// least one; false if there are none such, as with NOTIN. Of several
+// possibilities it takes what is least crowded.
+func (e *Engine) requiredLocked(x *Expr) ([]uint64, bool) {
+	switch {
+	case x.Condition != nil:
+		return e.hash.required(x.Condition)
+	case len(x.Any) > 0:
+		var out []uint64
+		for i := range x.Any {
+			keys, ok := e.requiredLocked(&x.Any[i])
+			if !ok {
+				return nil, false
+			}
+			out = append(out, keys...)
 		}
 		return out, true
-	case Exists:
-		if k.key == KeyTag {
-			k.exists = true
-			return []key{k}, true
+	}
+	var best, namespaces, tags []uint64
+	found := false
+	try := func(keys []uint64) {
+		if !found || e.crowd(keys) < e.crowd(best) {
+			best, found = keys, true
 		}
 	}
-	return nil, false
+	for i := range x.All {
+		child := &x.All[i]
+		keys, ok := e.requiredLocked(child)
+		if !ok {
+			continue
+		}
+		if c := child.Condition; c != nil && c.Operator != Exists {
+			switch {
+			case c.Subject == OfNamespace && c.Key == KeyName:
+				namespaces = keys
+			case cmp.Or(c.Subject, OfMember) == OfMember && cmp.Or(c.Key, KeyTag) == KeyTag && (tags == nil || len(keys) < len(tags)):
+				tags = keys
+			}
+		}
+		try(keys)
+	}
+	if len(namespaces)*len(tags) > 0 && len(namespaces)*len(tags) <= 64 {
+		var both []uint64
+		for _, n := range namespaces {
+			for _, t := range tags {
+				both = append(both, mix(n, t))
+			}
+		}
+		best, found = both, true
+	}
+	return best, found
+}
+
+// crowd is how much is listed under some keys.
+func (e *Engine) crowd(keys []uint64) int {
+	n := 0
+	for _, k := range keys {
+		if x := e.postings[k]; x != nil {
+			n += len(x.profiles) + len(x.selectors)
+		}
+	}
+	return n
+}
+
+// required returns the keys for one condition.
+func (h hasher) required(c *Condition) ([]uint64, bool) {
+	of := func(kind uint64) ([]uint64, bool) {
+		keys := make([]uint64, len(c.Values))
+		for i, v := range c.Values {
+			if kind == keyTag || kind == keyNamespaceTag {
+				keys[i] = h.tag(kind, Tag{c.Scope, v})
+			} else {
+				keys[i] = h.text(kind, v)
+			}
+		}
+		return keys, true
+	}
+	member := c.Subject != OfNamespace
+	tag := cmp.Or(c.Key, KeyTag) == KeyTag
+	switch {
+	case c.Operator == Exists && tag && member:
+		return []uint64{h.text(keyScope, c.Scope)}, true
+	case c.Operator == Exists && tag:
+		return []uint64{h.text(keyNamespaceScope, c.Scope)}, true
+	case c.Operator != Equals && c.Operator != In:
+		return nil, false
+	case tag && member:
+		return of(keyTag)
+	case tag:
+		return of(keyNamespaceTag)
+	case slices.Contains(c.Values, ""):
+		return nil, false // what is empty is not listed
+	case c.Key == KeyKind:
+		return of(keyKind)
+	case member:
+		return of(keyMember)
+	}
+	return of(keyNamespace)
 }

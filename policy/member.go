@@ -49,8 +49,10 @@ func (n NamedPort) Number(p Protocol) uint16 {
 }
 
 // Validate reports all faults of the member.
-func (m Member) Validate() error {
-	f := faults{object: fmt.Sprintf("member %q", m.ID)}
+func (m Member) Validate() error { return m.validate() }
+
+func (m *Member) validate() error {
+	f := faults{kind: "member", id: m.ID}
 	if m.ID == "" {
 		f.add("id", "empty")
 	}
@@ -65,14 +67,40 @@ func (m Member) Validate() error {
 	return f.err()
 }
 
-func (m Member) clone() Member {
-	m.Tags, m.NamespaceTags, m.IPs = slices.Clone(m.Tags), slices.Clone(m.NamespaceTags), slices.Clone(m.IPs)
-	slices.SortFunc(m.IPs, netip.Addr.Compare)
-	m.IPs = slices.Compact(m.IPs)
-	ports := make(map[string]NamedPort, len(m.Ports))
-	for name, p := range m.Ports {
-		ports[name] = p
+// A member is a Member in an Engine: an id and addresses with a profile.
+type member struct {
+	id      string
+	ips     []netip.Addr // sorted, distinct
+	inline  [2]netip.Addr
+	profile *profile
+	pos     int32 // in profile.members
+}
+
+// address gives the member its addresses.
+func (m *member) address(ips []netip.Addr) {
+	m.ips = append(m.inline[:0], ips...)
+	if len(m.ips) > 1 {
+		slices.SortFunc(m.ips, netip.Addr.Compare)
+		m.ips = slices.Compact(m.ips)
 	}
-	m.Ports = ports
-	return m
+}
+
+// hasAddresses reports whether ips are those of the member.
+func (m *member) hasAddresses(ips []netip.Addr) bool {
+	if len(ips) != len(m.ips) {
+		return false
+	}
+	for _, a := range ips {
+		if !slices.Contains(m.ips, a) {
+			return false
+		}
+	}
+	return true
+}
+
+// object is the member as it was given, but for the order of lists.
+func (m *member) object() Member {
+	o := m.profile.Member
+	o.ID, o.IPs = m.id, slices.Clone(m.ips)
+	return o
 }

@@ -220,7 +220,10 @@ func TestCopies(t *testing.T) {
 	g.Criteria.Condition.Values[0] = "db"
 	s.Rules[0].Destinations[0], s.Rules[0].Services[0].Ports[0] = "h", policy.Port(1)
 	p := e.Program([]string{"a"})
-	p.Sets["g"][0] = pfx("0.0.0.0/0")[0]
+	require.Len(t, p.Sets, 1)
+	for _, list := range p.Sets {
+		list[0] = pfx("0.0.0.0/0")[0]
+	}
 	p.Rules[0].Services[0].Ports[0] = policy.Port(2)
 	require.Equal(t, want, text(t, e.Program([]string{"a"})))
 }

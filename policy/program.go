@@ -107,21 +107,23 @@ func (p *Program) Addresses(s *AddressSet) []netip.Prefix {
 func (e *Engine) Program(ports []string) *Program {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := compiler{e: e, local: make([]*member, 0, len(ports)), p: &Program{Default: e.cfg.Default, Sets: map[string][]netip.Prefix{}}}
+	c := compiler{e: e, p: &Program{Default: e.cfg.Default, Sets: map[string][]netip.Prefix{}}, at: map[*rule][]*member{}}
 	for _, id := range distinct(ports) {
-		if m := e.members[id]; m != nil {
-			c.local = append(c.local, m)
+		m := e.members[id]
+		if m == nil {
+			continue
+		}
+		c.local = append(c.local, m)
+		for _, r := range e.rulesLocked(m.profile) {
+			c.at[r] = append(c.at[r], m)
 		}
 	}
-	for _, s := range e.sortedLocked() {
-		for i := range s.Rules {
-			r := &s.Rules[i]
-			if r.Direction != Ingress {
-				c.rule(s, r, i, Egress)
-			}
-			if r.Direction != Egress {
-				c.rule(s, r, i, Ingress)
-			}
+	for r, at := range c.at {
+		c.rule(r, at, false)
+	}
+	if len(c.local) > 0 {
+		for _, r := range e.everywhere {
+			c.rule(r, c.local, true)
 		}
 	}
 	slices.SortFunc(c.p.Rules, ProgramRule.Compare)

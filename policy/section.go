@@ -71,8 +71,10 @@ type Service struct {
 }
 
 // Validate reports all faults of the section.
-func (s Section) Validate() error {
-	f := faults{object: fmt.Sprintf("section %q", s.ID)}
+func (s Section) Validate() error { return s.validate() }
+
+func (s *Section) validate() error {
+	f := faults{kind: "section", id: s.ID}
 	if s.ID == "" {
 		f.add("id", "empty")
 	}
@@ -85,99 +87,99 @@ func (s Section) Validate() error {
 	if int(s.Established) >= len(establishedNames) {
 		f.add("established", "%s", s.Established)
 	}
-	checkScope(&f, "scope", s.AppliedTo)
-	seen := map[string]int{}
-	for i, r := range s.Rules {
-		at := fmt.Sprintf("rules[%d]", i)
+	for i, p := range s.AppliedTo {
+		checkApplied(&f, func() string { return fmt.Sprintf("scope[%d]", i) }, p, len(s.AppliedTo))
+	}
+	for i := range s.Rules {
+		r := &s.Rules[i]
 		if r.ID == "" {
-			f.add(at+".id", "empty")
-		} else if j, ok := seen[r.ID]; ok {
-			f.add(at+".id", "%q is that of rules[%d]", r.ID, j)
+			f.add(ruleField(i, "id"), "empty")
+		} else if j := s.firstWith(r.ID, i); j < i {
+			f.add(ruleField(i, "id"), "%q is that of rules[%d]", r.ID, j)
 		}
-		seen[r.ID] = i
-		r.validate(&f, at, s.Category)
+		r.validate(&f, i, s.Category)
 	}
 	return f.err()
 }
 
-func (r Rule) validate(f *faults, at string, c Category) {
-	if r.Sequence < 0 {
-		f.add(at+".sequence_number", "%d is negative", r.Sequence)
-	}
-	if int(r.Action) >= len(actionNames) {
-		f.add(at+".action", "%s", r.Action)
-	}
-	if r.Action == Pass && c.Rank() >= Application.Rank() {
-		f.add(at+".action", "%s in a section that is not before category %s", Pass, Application)
-	}
-	if int(r.Direction) >= len(directionNames) {
-		f.add(at+".direction", "%s", r.Direction)
-	}
-	for _, p := range []struct {
-		field    string
-		list     []string
-		excluded bool
-	}{{"sources", r.Sources, r.SourcesExcluded}, {"destinations", r.Destinations, r.DestinationsExcluded}} {
-		checkPeers(f, at+"."+p.field, p.list)
-		if p.excluded && anyOf(p.list) {
-			f.add(at+"."+p.field+"_excluded", "nothing is left of any")
+// firstWith returns the first of the rules before n that has an id, or n.
+func (s *Section) firstWith(id string, n int) int {
+	for j := range n {
+		if s.Rules[j].ID == id {
+			return j
 		}
 	}
-	checkScope(f, at+".scope", r.AppliedTo)
-	for i, s := range r.Services {
-		s.validate(f, fmt.Sprintf("%s.services[%d]", at, i))
+	return n
+}
+
+func ruleField(i int, field string) string { return fmt.Sprintf("rules[%d].%s", i, field) }
+
+func (r *Rule) validate(f *faults, i int, c Category) {
+	if r.Sequence < 0 {
+		f.add(ruleField(i, "sequence_number"), "%d is negative", r.Sequence)
+	}
+	if int(r.Action) >= len(actionNames) {
+		f.add(ruleField(i, "action"), "%s", r.Action)
+	}
+	if r.Action == Pass && c.Rank() >= Application.Rank() {
+		f.add(ruleField(i, "action"), "%s in a section that is not before category %s", Pass, Application)
+	}
+	if int(r.Direction) >= len(directionNames) {
+		f.add(ruleField(i, "direction"), "%s", r.Direction)
+	}
+	checkEnd(f, i, "sources", r.Sources, r.SourcesExcluded)
+	checkEnd(f, i, "destinations", r.Destinations, r.DestinationsExcluded)
+	for j, p := range r.AppliedTo {
+		checkApplied(f, func() string { return ruleField(i, fmt.Sprintf("scope[%d]", j)) }, p, len(r.AppliedTo))
+	}
+	for j := range r.Services {
+		r.Services[j].validate(f, i, j)
 	}
 }
 
-func (s Service) validate(f *faults, at string) {
+func (s *Service) validate(f *faults, i, j int) {
+	at := func(field string) string { return ruleField(i, fmt.Sprintf("services[%d].%s", j, field)) }
 	if (len(s.Ports) > 0 || s.NamedPort != "") && !s.Protocol.HasPorts() {
-		f.add(at+".protocol", "%s has no ports", s.Protocol)
+		f.add(at("protocol"), "%s has no ports", s.Protocol)
 	}
-	for i, r := range s.Ports {
+	for n, r := range s.Ports {
 		if r.From > r.To {
-			f.add(fmt.Sprintf("%s.destination_ports[%d]", at, i), "%s ends before it begins", r)
+			f.add(at(fmt.Sprintf("destination_ports[%d]", n)), "%s ends before it begins", r)
 		}
 	}
 	icmp := s.Protocol == ICMP || s.Protocol == ICMPv6
 	if s.ICMPType != nil && !icmp {
-		f.add(at+".icmp_type", "set for %s", s.Protocol)
+		f.add(at("icmp_type"), "set for %s", s.Protocol)
 	}
 	if s.ICMPCode != nil && s.ICMPType == nil {
-		f.add(at+".icmp_code", "set without icmp_type")
+		f.add(at("icmp_code"), "set without icmp_type")
 	}
 }
 
-func checkPeers(f *faults, at string, list []string) {
-	for i, p := range list {
+// checkEnd checks the sources or the destinations of a rule.
+func checkEnd(f *faults, i int, field string, list []string, excluded bool) {
+	for j, p := range list {
 		if p == "" || p == Any && len(list) > 1 {
-			f.add(fmt.Sprintf("%s[%d]", at, i), "%q is no group, address or prefix", p)
+			f.add(ruleField(i, fmt.Sprintf("%s[%d]", field, j)), "%q is no group, address or prefix", p)
 		}
+	}
+	if excluded && anyOf(list) {
+		f.add(ruleField(i, field+"_excluded"), "nothing is left of any")
 	}
 }
 
-func checkScope(f *faults, at string, list []string) {
-	checkPeers(f, at, list)
-	for i, p := range list {
-		if _, ok := parsePrefix(p); ok {
-			f.add(fmt.Sprintf("%s[%d]", at, i), "%s is an address, not a group", p)
-		}
+// checkApplied checks one of the n names of a scope.
+func checkApplied(f *faults, field func() string, name string, n int) {
+	switch {
+	case name == "" || name == Any && n > 1:
+		f.add(field(), "%q is no group", name)
+	case isLiteral(name):
+		f.add(field(), "%s is an address, not a group", name)
 	}
 }
 
 // anyOf reports whether a list of peers or a scope means everything.
 func anyOf(list []string) bool { return len(list) == 0 || list[0] == Any }
-
-func (s Section) clone() Section {
-	s.AppliedTo = slices.Clone(s.AppliedTo)
-	rules := make([]Rule, len(s.Rules))
-	for i, r := range s.Rules {
-		r.Sources, r.Destinations, r.AppliedTo = slices.Clone(r.Sources), slices.Clone(r.Destinations), slices.Clone(r.AppliedTo)
-		r.Services = cloneServices(r.Services)
-		rules[i] = r
-	}
-	s.Rules = rules
-	return s
-}
 
 func cloneServices(list []Service) []Service {
 	if list == nil {
@@ -199,8 +201,19 @@ func cloneServices(list []Service) []Service {
 	return out
 }
 
+// isLiteral reports whether a name is an address or a prefix.
+func isLiteral(s string) bool {
+	_, ok := parsePrefix(s)
+	return ok
+}
+
 // parsePrefix reads an address or a prefix.
 func parsePrefix(s string) (netip.Prefix, bool) {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') && c != '.' && c != ':' && c != '/' {
+			return netip.Prefix{}, false
+		}
+	}
 	if a, err := netip.ParseAddr(s); err == nil {
 		p := netip.PrefixFrom(a, a.BitLen())
 		return p, validPrefix(p)

@@ -1,0 +1,204 @@
+package policy
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+	"slices"
+)
+
+// A selector is an expression that groups select members by. Groups with equal
+// ones share it.
+type selector struct {
+	expr     Expr
+	hash     uint64
+	next     *selector // with the same hash
+	at       []place   // where it is indexed
+	profiles []back    // those that it selects
+	groups   []*group  // whose criteria it is
+	names    []string  // ids of members in it
+	set      string    // name of its address set, once asked for
+	addrs    []netip.Prefix
+	fresh    bool // addrs are those of now
+	mark     uint64
+}
+
+// A back is a profile that a selector selects, and the place of the edge in its list.
+type back struct {
+	p   *profile
+	pos int32
+}
+
+func (s *selector) join(p *profile) {
+	p.edges = append(p.edges, edge{s, int32(len(s.profiles))})
+	s.profiles = append(s.profiles, back{p, int32(len(p.edges) - 1)})
+}
+
+// leave takes the profile at a place out of the list; its edge stays.
+func (s *selector) leave(pos int32) {
+	last := len(s.profiles) - 1
+	moved := s.profiles[last]
+	s.profiles[pos] = moved
+	moved.p.edges[moved.pos].pos = pos
+	s.profiles = s.profiles[:last]
+}
+
+// cut takes an edge out of the profile's list.
+func (p *profile) cut(pos int32) {
+	last := len(p.edges) - 1
+	moved := p.edges[last]
+	p.edges[pos] = moved
+	moved.sel.profiles[moved.pos].pos = pos
+	p.edges = p.edges[:last]
+}
+
+func (s *selector) selects(p *profile) bool {
+	for i := range p.edges {
+		if p.edges[i].sel == s {
+			return true
+		}
+	}
+	return false
+}
+
+// name returns the name of the selector's address set: it derives from the
+// expression alone.
+func (s *selector) name() string {
+	if s.set == "" {
+		b, err := json.Marshal(s.expr)
+		if err != nil {
+			b = []byte(err.Error()) // cannot be: expressions are strings
+		}
+		sum := sha256.Sum256(b)
+		s.set = "members:" + hex.EncodeToString(sum[:12])
+	}
+	return s.set
+}
+
+// addresses returns the members' addresses, sorted and distinct.
+func (s *selector) addresses() []netip.Prefix {
+	if !s.fresh {
+		s.addrs = nil
+		for _, b := range s.profiles {
+			for _, m := range b.p.members {
+				for _, a := range m.ips {
+					s.addrs = append(s.addrs, hostPrefix(a))
+				}
+			}
+		}
+		slices.SortFunc(s.addrs, comparePrefix)
+		s.addrs, s.fresh = slices.Compact(s.addrs), true
+	}
+	return s.addrs
+}
+
+// selectorLocked returns the selector of a valid expression, a new one if need be.
+func (e *Engine) selectorLocked(x Expr) *selector {
+	h := e.hash.expr(&x)
+	for s := e.selectors[h]; s != nil; s = s.next {
+		if s.expr.equal(&x) {
+			return s
+		}
+	}
+	s := &selector{expr: x.clone(), hash: h, next: e.selectors[h]}
+	e.selectors[h] = s
+	s.names = x.names(nil)
+	for _, id := range s.names {
+		e.nameLocked(id, +1)
+	}
+	e.indexSelectorLocked(s)
+	return s
+}
+
+// releaseLocked forgets a selector that no group has.
+func (e *Engine) releaseLocked(s *selector) {
+	if len(s.groups) > 0 {
+		return
+	}
+	for _, b := range s.profiles {
+		b.p.cut(b.pos)
+	}
+	s.profiles = nil
+	for _, pl := range s.at {
+		e.unlistSelector(pl)
+	}
+	unchain(e.selectors, s.hash, s, func(s *selector) **selector { return &s.next })
+	for _, id := range s.names {
+		e.nameLocked(id, -1)
+	}
+}
+
+// nameLocked counts the selectors that name a member. A member that is named
+// has a profile of its own.
+func (e *Engine) nameLocked(id string, n int) {
+	count := e.named[id] + n
+	if count > 0 {
+		e.named[id] = count
+	} else {
+		delete(e.named, id)
+	}
+	m := e.members[id]
+	if m == nil || (count > 0) == (m.profile.ID != "") {
+		return
+	}
+	o := m.object()
+	from, to := m.profile, e.profileLocked(&o)
+	from.remove(m)
+	to.add(m)
+	e.dropLocked(from)
+}
+
+// expr is the hash of an expression.
+func (h hasher) expr(x *Expr) uint64 {
+	sum := uint64(1)
+	if c := x.Condition; c != nil {
+		sum = mix(h.text(h.text(h.text(h.text(2, string(c.Subject)), string(c.Key)), string(c.Operator)), c.Scope), uint64(len(c.Values)))
+		for _, v := range c.Values {
+			sum = h.text(sum, v)
+		}
+	}
+	for i := range x.All {
+		sum = mix(sum, 3+h.expr(&x.All[i]))
+	}
+	for i := range x.Any {
+		sum = mix(sum, 4+h.expr(&x.Any[i]))
+	}
+	return sum
+}
+
+// equal reports whether two expressions are the same text.
+func (e *Expr) equal(o *Expr) bool {
+	if (e.Condition == nil) != (o.Condition == nil) || len(e.All) != len(o.All) || len(e.Any) != len(o.Any) {
+		return false
+	}
+	if c, d := e.Condition, o.Condition; c != nil && (c.Subject != d.Subject || c.Key != d.Key || c.Operator != d.Operator || c.Scope != d.Scope || !slices.Equal(c.Values, d.Values)) {
+		return false
+	}
+	for i := range e.All {
+		if !e.All[i].equal(&o.All[i]) {
+			return false
+		}
+	}
+	for i := range e.Any {
+		if !e.Any[i].equal(&o.Any[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// names appends the ids of members that the expression is about.
+func (e *Expr) names(list []string) []string {
+	if c := e.Condition; c != nil && c.Key == KeyName && cmp.Or(c.Subject, OfMember) == OfMember {
+		list = append(list, c.Values...)
+	}
+	for i := range e.All {
+		list = e.All[i].names(list)
+	}
+	for i := range e.Any {
+		list = e.Any[i].names(list)
+	}
+	return list
+}
