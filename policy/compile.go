@@ -69,7 +69,7 @@ func (c *compiler) direction(r *rule, at []*member, everywhere bool, d Direction
 	}
 	var shared []part
 	if d == Egress {
-		shared = c.e.egressParts(r.services, peers)
+		shared = c.e.egressParts(r.Services, peers)
 	}
 	ports, parts := map[string][]string{}, map[string]part{}
 	for _, m := range at {
@@ -79,7 +79,7 @@ func (c *compiler) direction(r *rule, at []*member, everywhere bool, d Direction
 		}
 		list := shared
 		if d == Ingress {
-			list = ingressParts(r.services, m)
+			list = ingressParts(r.Services, m)
 		}
 		for _, v := range list {
 			v.Local = local
@@ -131,7 +131,7 @@ func (c *compiler) set(x *ends) *AddressSet {
 		a.Sets = append(a.Sets, name)
 	}
 	c.e.parts(x, func(g *group) {
-		if g.object == nil {
+		if !g.there {
 			a.Sets = append(a.Sets, g.set())
 		}
 		if len(g.ips) > 0 {
@@ -231,7 +231,7 @@ func (e *Engine) contains(x *ends, a netip.Addr) bool {
 	}
 	in, lacking := containsAddr(x.literal, a), false
 	e.parts(x, func(g *group) {
-		lacking = lacking || g.object == nil
+		lacking = lacking || !g.there
 		in = in || containsAddr(g.ips, a) || g.sel != nil && containsAddr(g.sel.addresses(), a)
 	})
 	return in != x.excluded && (!x.excluded || !lacking)

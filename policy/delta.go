@@ -180,7 +180,8 @@ func (e *Engine) replaced(old, now *section) Delta {
 		if s == nil {
 			return
 		}
-		for _, b := range s.blocks {
+		for i := range s.blocks {
+			b := &s.blocks[i]
 			refs := make([]RuleID, len(b.rules))
 			for i, r := range b.rules {
 				refs[i] = r.ref()

@@ -129,7 +129,6 @@ func (e *Engine) SetGroup(o Group) error {
 	if err := e.cycleLocked(&o); err != nil {
 		return err
 	}
-	o = o.clone()
 	var sel *selector
 	if x := o.criteria(); !x.IsZero() {
 		sel = e.selectorLocked(x)
@@ -142,7 +141,7 @@ func (e *Engine) SetGroup(o Group) error {
 func (e *Engine) DeleteGroup(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if g := e.groups[id]; g != nil && g.object != nil {
+	if g := e.groups[id]; g != nil && g.there {
 		e.changeGroupLocked(g, nil, nil, nil)
 	}
 }
@@ -204,7 +203,7 @@ func (e *Engine) Members(groupID string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	g := e.groups[groupID]
-	if g == nil || g.object == nil {
+	if g == nil || !g.there {
 		return nil
 	}
 	ids := []string{}
@@ -317,7 +316,7 @@ func (e *Engine) Missing() []string {
 	defer e.mu.Unlock()
 	ids := []string{}
 	for id, g := range e.groups {
-		if g.object == nil {
+		if !g.there {
 			ids = append(ids, id)
 		}
 	}
@@ -325,7 +324,8 @@ func (e *Engine) Missing() []string {
 	return ids
 }
 
-// Objects returns copies of all that the Engine holds.
+// Objects returns all that the Engine holds, in other words where they mean
+// the same: each rule has its own scope, and no more excluded addresses are there.
 func (e *Engine) Objects() Objects {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -334,8 +334,8 @@ func (e *Engine) Objects() Objects {
 		o.Members = append(o.Members, e.members[id].object())
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.groups)) {
-		if g := e.groups[id]; g.object != nil {
-			o.Groups = append(o.Groups, g.object.clone())
+		if g := e.groups[id]; g.there {
+			o.Groups = append(o.Groups, g.object())
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.sections)) {

@@ -62,13 +62,6 @@ func checkPrefixes(f *faults, field string, list []netip.Prefix) {
 	}
 }
 
-func (g Group) clone() Group {
-	g.Criteria = g.Criteria.clone()
-	g.IPs, g.ExcludedIPs = slices.Clone(g.IPs), slices.Clone(g.ExcludedIPs)
-	g.Tags, g.Members, g.Groups = slices.Clone(g.Tags), slices.Clone(g.Members), slices.Clone(g.Groups)
-	return g
-}
-
 // criteria is the expression of all members that the group names or selects itself.
 func (g *Group) criteria() Expr {
 	if len(g.Members) == 0 {
@@ -85,7 +78,10 @@ func (g *Group) criteria() Expr {
 // and that is not there.
 type group struct {
 	id      string
-	object  *Group         // nil: not there
+	there   bool
+	name    string
+	tags    []Tag
+	members []string
 	sel     *selector      // its own members; nil is none
 	ips     []netip.Prefix // its own prefixes, aggregated
 	nested  []*group
@@ -98,6 +94,15 @@ type group struct {
 // set is the name of the set of the group's own prefixes. It is there if the
 // group is and has any, and what excludes it is nothing if it is missing.
 func (g *group) set() string { return "ips:" + g.id }
+
+// object is a Group that means the same: ExcludedIPs are taken from IPs.
+func (g *group) object() Group {
+	o := Group{ID: g.id, DisplayName: g.name, Tags: slices.Clone(g.tags), IPs: slices.Clone(g.ips), Members: slices.Clone(g.members), Groups: idsOf(g.nested)}
+	if g.sel != nil {
+		o.Criteria = g.sel.expr.clone() // it names the members too
+	}
+	return o
+}
 
 // has reports whether a profile's members belong to the group.
 func (g *group) has(p *profile) bool {
@@ -116,7 +121,7 @@ func (e *Engine) groupLocked(id string) *group {
 
 // forgetLocked forgets a group that is not there and that nothing names.
 func (e *Engine) forgetLocked(g *group) {
-	if g.object == nil && g.users == 0 && len(g.parents) == 0 {
+	if !g.there && g.users == 0 && len(g.parents) == 0 {
 		delete(e.groups, g.id)
 	}
 }
@@ -155,9 +160,9 @@ func (e *Engine) cycleLocked(o *Group) error {
 			if id == o.ID {
 				return true
 			}
-			if g := e.groups[id]; g != nil && g.object != nil && !seen[id] {
+			if g := e.groups[id]; g != nil && !seen[id] {
 				seen[id] = true
-				if search(g.object.Groups) {
+				if search(idsOf(g.nested)) {
 					return true
 				}
 			}
@@ -177,8 +182,10 @@ func (e *Engine) cycleLocked(o *Group) error {
 // made; nil takes it away. It returns what may be released.
 func (e *Engine) setGroupLocked(g *group, o *Group, sel *selector, nested []*group) (*selector, []*group) {
 	oldSel, oldNested := g.sel, g.nested
-	g.object, g.sel, g.ips, g.nested = o, sel, nil, nested
+	g.there, g.sel, g.nested = o != nil, sel, nested
+	g.name, g.tags, g.members, g.ips = "", nil, nil, nil
 	if o != nil {
+		g.name, g.tags, g.members = o.DisplayName, slices.Clone(o.Tags), slices.Clone(o.Members)
 		g.ips = Subtract(o.IPs, o.ExcludedIPs)
 	}
 	if sel != nil {

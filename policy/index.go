@@ -12,6 +12,8 @@ type posting struct {
 	key       uint64
 	profiles  []*profile
 	selectors []*selector
+	firstP    [1]*profile // most have one of each
+	firstS    [1]*selector
 }
 
 // A place is where in a posting something is.
@@ -24,6 +26,7 @@ func (e *Engine) postingLocked(key uint64) *posting {
 	x := e.postings[key]
 	if x == nil {
 		x = &posting{key: key}
+		x.profiles, x.selectors = x.firstP[:0], x.firstS[:0]
 		e.postings[key] = x
 	}
 	return x

@@ -14,11 +14,10 @@ type section struct {
 	category    Category
 	rank        int
 	priority    int
-	appliedTo   []string
 	stateless   bool
 	established Established
-	rules       []*rule // in the order in which they are tried
-	blocks      []*block
+	rules       []rule // in the order in which they are tried
+	blocks      []block
 }
 
 // A block is the rules of a section that have the same scope.
@@ -29,12 +28,11 @@ type block struct {
 
 // A rule is a Rule in an Engine. It is never changed.
 type rule struct {
-	Rule     // without lists that are below
-	section  *section
-	pos      int // place in the section
-	applied  []string
-	src, dst ends
-	services []Service
+	Rule    // without sources, destinations, scope
+	section *section
+	pos     int // place in the section
+	src     ends
+	dst     ends
 }
 
 // An ends is sources or destinations.
@@ -43,7 +41,6 @@ type ends struct {
 	excluded bool
 	groups   []*group
 	literal  []netip.Prefix // aggregated
-	names    []string       // as given
 }
 
 // compare orders rules as they are tried.
@@ -68,52 +65,55 @@ func (s *section) compare(o *section) int {
 func (e *Engine) newSectionLocked(o *Section) *section {
 	s := &section{
 		id: o.ID, name: o.DisplayName, tags: slices.Clone(o.Tags), category: cmp.Or(o.Category, Application), rank: o.Category.Rank(), priority: o.Priority,
-		appliedTo: slices.Clone(o.AppliedTo), stateless: o.Stateless, established: o.Established,
+		stateless: o.Stateless, established: o.Established, rules: make([]rule, len(o.Rules)),
 	}
-	rules := make([]rule, len(o.Rules))
-	s.rules = make([]*rule, len(o.Rules))
 	for i := range o.Rules {
-		r, from := &rules[i], &o.Rules[i]
-		r.Rule, r.section, r.pos = *from, s, i
-		r.applied, r.services = slices.Clone(from.AppliedTo), cloneServices(from.Services)
-		r.Rule.Sources, r.Rule.Destinations, r.Rule.AppliedTo, r.Rule.Services = nil, nil, nil, nil
-		r.src = e.endsLocked(from.Sources, from.SourcesExcluded)
-		r.dst = e.endsLocked(from.Destinations, from.DestinationsExcluded)
-		s.rules[i] = r
+		s.rules[i].Rule = o.Rules[i]
 	}
-	inOrder := func(a, b *rule) int { return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.pos, b.pos)) }
-	if !slices.IsSortedFunc(s.rules, inOrder) {
-		slices.SortFunc(s.rules, inOrder)
-		for i, r := range s.rules {
-			r.pos = i
-		}
+	if bySequence := func(a, b rule) int { return cmp.Compare(a.Sequence, b.Sequence) }; !slices.IsSortedFunc(s.rules, bySequence) {
+		slices.SortStableFunc(s.rules, bySequence)
 	}
-	e.blocksLocked(s)
+	for i := range s.rules {
+		r := &s.rules[i]
+		r.section, r.pos, r.Services = s, i, cloneServices(r.Services)
+		r.src = e.endsLocked(r.Sources, r.SourcesExcluded)
+		r.dst = e.endsLocked(r.Destinations, r.DestinationsExcluded)
+	}
+	e.blocksLocked(s, o.AppliedTo)
+	for i := range s.rules {
+		r := &s.rules[i]
+		r.Sources, r.Destinations, r.AppliedTo = nil, nil, nil
+	}
 	return s
 }
 
 // blocksLocked parts the rules of a section by scope.
-func (e *Engine) blocksLocked(s *section) {
-	var scopes [][]string // of each block
-	for _, r := range s.rules {
-		scope := r.applied
-		if len(scope) == 0 {
-			scope = s.appliedTo
+func (e *Engine) blocksLocked(s *section, appliedTo []string) {
+	scope := func(r *rule) []string { return orList(r.AppliedTo, appliedTo) }
+	scopes := make([][]string, 0, 1) // of each block
+	at := func(r *rule) int {
+		return slices.IndexFunc(scopes, func(x []string) bool { return slices.Equal(x, scope(r)) })
+	}
+	for i := range s.rules {
+		if r := &s.rules[i]; at(r) < 0 {
+			scopes = append(scopes, scope(r))
 		}
-		i := slices.IndexFunc(scopes, func(x []string) bool { return slices.Equal(x, scope) })
-		if i < 0 {
-			i = len(scopes)
-			scopes = append(scopes, scope)
-			b := &block{}
-			if !anyOf(scope) {
-				b.scope = e.groupsLocked(scope)
-				for _, g := range b.scope {
-					g.users++
-				}
-			}
-			s.blocks = append(s.blocks, b)
+	}
+	s.blocks = make([]block, len(scopes))
+	for i, names := range scopes {
+		if !anyOf(names) {
+			s.blocks[i].scope = e.groupsLocked(names)
 		}
-		s.blocks[i].rules = append(s.blocks[i].rules, r)
+		for _, g := range s.blocks[i].scope {
+			g.users++
+		}
+	}
+	if len(s.blocks) == 1 {
+		s.blocks[0].rules = make([]*rule, 0, len(s.rules))
+	}
+	for i := range s.rules {
+		b := &s.blocks[at(&s.rules[i])]
+		b.rules = append(b.rules, &s.rules[i])
 	}
 }
 
@@ -129,7 +129,7 @@ func (e *Engine) groupsLocked(names []string) []*group {
 }
 
 func (e *Engine) endsLocked(list []string, excluded bool) ends {
-	x := ends{any: anyOf(list), excluded: excluded, names: slices.Clone(list)}
+	x := ends{any: anyOf(list), excluded: excluded}
 	if x.any {
 		return x
 	}
@@ -154,7 +154,8 @@ func (e *Engine) releaseEndsLocked(x *ends) {
 
 // attachLocked gives a section's rules to the profiles that they apply to.
 func (e *Engine) attachLocked(s *section) {
-	for _, b := range s.blocks {
+	for i := range s.blocks {
+		b := &s.blocks[i]
 		if b.scope == nil {
 			e.everywhere = insertRules(e.everywhere, b.rules)
 			continue
@@ -172,7 +173,8 @@ func (e *Engine) attachLocked(s *section) {
 
 // detachLocked is the inverse of attachLocked and newSectionLocked.
 func (e *Engine) detachLocked(s *section) {
-	for _, b := range s.blocks {
+	for i := range s.blocks {
+		b := &s.blocks[i]
 		if b.scope == nil {
 			e.everywhere = removeRules(e.everywhere, b.rules)
 			continue
@@ -188,9 +190,9 @@ func (e *Engine) detachLocked(s *section) {
 			e.forgetLocked(g)
 		}
 	}
-	for _, r := range s.rules {
-		e.releaseEndsLocked(&r.src)
-		e.releaseEndsLocked(&r.dst)
+	for i := range s.rules {
+		e.releaseEndsLocked(&s.rules[i].src)
+		e.releaseEndsLocked(&s.rules[i].dst)
 	}
 }
 
@@ -253,17 +255,37 @@ func (e *Engine) groupsOf(p *profile, f func(*group)) {
 	}
 }
 
-// object is the section as it was given, rules in order.
+// object is a Section that means the same: each rule has its own scope.
 func (s *section) object() Section {
 	o := Section{
 		ID: s.id, DisplayName: s.name, Tags: slices.Clone(s.tags), Category: s.category, Priority: s.priority,
-		AppliedTo: slices.Clone(s.appliedTo), Stateless: s.stateless, Established: s.established,
+		Stateless: s.stateless, Established: s.established, Rules: make([]Rule, len(s.rules)),
 	}
-	for _, r := range s.rules {
-		x := r.Rule
-		x.Sources, x.Destinations = slices.Clone(r.src.names), slices.Clone(r.dst.names)
-		x.AppliedTo, x.Services = slices.Clone(r.applied), cloneServices(r.services)
-		o.Rules = append(o.Rules, x)
+	for i := range s.rules {
+		r := &s.rules[i]
+		o.Rules[i] = r.Rule
+		o.Rules[i].Services, o.Rules[i].Sources, o.Rules[i].Destinations = cloneServices(r.Services), r.src.list(), r.dst.list()
+	}
+	for _, b := range s.blocks {
+		for _, r := range b.rules {
+			o.Rules[r.pos].AppliedTo = idsOf(b.scope)
+		}
 	}
 	return o
+}
+
+func (x *ends) list() []string {
+	out := idsOf(x.groups)
+	for _, p := range x.literal {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+func idsOf(list []*group) []string {
+	var out []string
+	for _, g := range list {
+		out = append(out, g.id)
+	}
+	return out
 }

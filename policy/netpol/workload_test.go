@@ -1,0 +1,249 @@
+package netpol_test
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/netpol"
+)
+
+// A workload is the objects of a cluster, as an API client has decoded them.
+type workload struct {
+	namespaces []*corev1.Namespace
+	pods       []*corev1.Pod
+	policies   []*networkingv1.NetworkPolicy
+	// want is what comes of it: the rules that apply to all ports together.
+	want int
+}
+
+func (w *workload) namespace(name string, labels map[string]string) {
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels["kubernetes.io/metadata.name"] = name
+	w.namespaces = append(w.namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("ns-" + name), Labels: labels}})
+}
+
+func (w *workload) pod(ns string, labels map[string]string) {
+	n := len(w.pods) + 1
+	w.pods = append(w.pods, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprint("pod-", n), UID: types.UID(fmt.Sprintf("%08x-0000-4000-8000-%012x", n, n)), Labels: labels},
+		Status:     corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}).String()}}},
+	})
+}
+
+// policy selects pods, and allows them ingress from peers, or from nobody.
+func (w *workload) policy(ns string, pods map[string]string, from ...networkingv1.NetworkPolicyPeer) {
+	n := len(w.policies) + 1
+	p := &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprint("policy-", n), UID: types.UID(fmt.Sprintf("%08x-1111-4000-8000-%012x", n, n))},
+		Spec:       networkingv1.NetworkPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: pods}, PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}},
+	}
+	if len(from) > 0 {
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: from}}
+	}
+	w.policies = append(w.policies, p)
+}
+
+func label(k, v string) map[string]string { return map[string]string{k: v} }
+
+func fromPods(l map[string]string) networkingv1.NetworkPolicyPeer {
+	return networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: l}}
+}
+
+func fromNamespaces(l map[string]string) networkingv1.NetworkPolicyPeer {
+	return networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{MatchLabels: l}}
+}
+
+// smallNamespaces are n namespaces, each with two apps of two pods, a default
+// deny, and a policy for each app that allows it from itself.
+func smallNamespaces(n int) *workload {
+	w := &workload{want: n * 4 * 3}
+	for i := range n {
+		ns := fmt.Sprint("small-", i)
+		w.namespace(ns, nil)
+		w.policy(ns, nil)
+		for _, app := range []string{"app-1", "app-2"} {
+			w.pod(ns, label("app", app))
+			w.pod(ns, label("app", app))
+			w.policy(ns, label("app", app), fromPods(label("app", app)))
+		}
+	}
+	return w
+}
+
+// largeNamespaces are n namespaces, each with 100 apps of 10 pods, a default
+// deny, and a policy for each app that allows it from itself.
+func largeNamespaces(n int) *workload {
+	w := &workload{want: n * 1000 * 3}
+	for i := range n {
+		ns := fmt.Sprint("large-", i)
+		w.namespace(ns, nil)
+		w.policy(ns, nil)
+		for j := range 100 {
+			app := label("app", fmt.Sprint("app-", j))
+			for range 10 {
+				w.pod(ns, app)
+			}
+			w.policy(ns, app, fromPods(app))
+		}
+	}
+	return w
+}
+
+// oneLabel is n pods with one label, and n policies that each select it and
+// allow from it.
+func oneLabel(n int) *workload {
+	w := &workload{want: n * n * 2}
+	w.namespace("one", nil)
+	for range n {
+		w.pod("one", label("app", "web"))
+		w.policy("one", label("app", "web"), fromPods(label("app", "web")))
+	}
+	return w
+}
+
+// policyPerPod is n pods with labels of their own, and n policies that each
+// select one and allow from the next.
+func policyPerPod(n int) *workload {
+	w := &workload{want: n * 2}
+	w.namespace("each", nil)
+	for i := range n {
+		w.pod("each", label("pod", fmt.Sprint("p-", i)))
+		w.policy("each", label("pod", fmt.Sprint("p-", i)), fromPods(label("pod", fmt.Sprint("p-", (i+1)%n))))
+	}
+	return w
+}
+
+// acrossNamespaces is n namespaces, each with one of 100 labels, 100 pods in 10
+// apps, and 10 policies, each for one app, whose peers are the namespaces of a label.
+func acrossNamespaces(n int) *workload {
+	w := &workload{want: n * 100 * 2}
+	for i := range n {
+		ns := fmt.Sprint("ns-", i)
+		w.namespace(ns, label("team", fmt.Sprint("team-", i%100)))
+		for j := range 100 {
+			w.pod(ns, label("app", fmt.Sprint("app-", j%10)))
+		}
+		for j := range 10 {
+			w.policy(ns, label("app", fmt.Sprint("app-", j)), fromNamespaces(label("team", fmt.Sprint("team-", (i*10+j)%100))))
+		}
+	}
+	return w
+}
+
+func tags(l map[string]string) []policy.Tag {
+	out := make([]policy.Tag, 0, len(l))
+	for k, v := range l {
+		out = append(out, policy.Tag{Scope: k, Tag: v})
+	}
+	return out
+}
+
+func memberOf(p *corev1.Pod, namespaces map[string][]policy.Tag) (policy.Member, error) {
+	m := policy.Member{ID: string(p.UID), Kind: "Pod", Tags: tags(p.Labels), Namespace: p.Namespace, NamespaceTags: namespaces[p.Namespace]}
+	for _, ip := range p.Status.PodIPs {
+		a, err := netip.ParseAddr(ip.IP)
+		if err != nil {
+			return m, err
+		}
+		m.IPs = append(m.IPs, a)
+	}
+	return m, nil
+}
+
+// load gives an engine all objects.
+func (w *workload) load(tb testing.TB, e *policy.Engine) {
+	namespaces := make(map[string][]policy.Tag, len(w.namespaces))
+	for _, n := range w.namespaces {
+		namespaces[n.Name] = tags(n.Labels)
+	}
+	for _, p := range w.pods {
+		m, err := memberOf(p, namespaces)
+		if err == nil {
+			err = e.SetMember(m)
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for _, p := range w.policies {
+		set(tb, e, p)
+	}
+}
+
+func set(tb testing.TB, e *policy.Engine, p *networkingv1.NetworkPolicy) {
+	groups, sections, err := netpol.Compile(p, netpol.Config{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, g := range groups {
+		if err := e.SetGroup(g); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for _, s := range sections {
+		if err := e.SetSection(s); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// check makes sure that every port's rules are known.
+func (w *workload) check(tb testing.TB, e *policy.Engine) {
+	n := 0
+	for _, c := range e.Classes() {
+		n += len(c.Ports) * len(c.Rules)
+	}
+	if n != w.want {
+		tb.Fatalf("%d rules apply to ports, want %d", n, w.want)
+	}
+}
+
+func heap() float64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// BenchmarkCluster takes a cluster from decoded objects to the rules of every
+// port. MB is what the engine then holds.
+func BenchmarkCluster(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		limit float64 // ns
+		make  func() *workload
+	}{
+		{"small-namespaces", 0.6e9, func() *workload { return smallNamespaces(25000) }},
+		{"large-namespaces", 0.15e9, func() *workload { return largeNamespaces(100) }},
+		{"one-label", 0.1e9, func() *workload { return oneLabel(10000) }},
+		{"policy-per-pod", 0.1e9, func() *workload { return policyPerPod(10000) }},
+		{"across-namespaces", 0.15e9, func() *workload { return acrossNamespaces(1000) }},
+	} {
+		b.Run(c.name+"/ours", func(b *testing.B) {
+			w := c.make()
+			before := heap()
+			var e *policy.Engine
+			b.ReportAllocs()
+			for b.Loop() {
+				e = policy.NewEngine(policy.Config{Default: policy.Allow})
+				w.load(b, e)
+				w.check(b, e)
+			}
+			b.ReportMetric(c.limit, "limit-ns")
+			b.ReportMetric((heap()-before)/1e6, "MB")
+			runtime.KeepAlive(e)
+			runtime.KeepAlive(w)
+		})
+	}
+}
