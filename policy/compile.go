@@ -130,7 +130,7 @@ func (c *compiler) set(x *ends) *AddressSet {
 		}
 		a.Sets = append(a.Sets, name)
 	}
-	c.e.parts(x, func(g *group) {
+	for _, g := range c.e.parts(x) {
 		if !g.there {
 			a.Sets = append(a.Sets, g.set())
 		}
@@ -140,17 +140,14 @@ func (c *compiler) set(x *ends) *AddressSet {
 		if g.sel != nil {
 			put(g.sel.name(), g.sel.addresses())
 		}
-	})
+	}
 	slices.Sort(a.Sets)
 	a.Sets = slices.Compact(a.Sets)
 	return a
 }
 
-// parts calls f once for each group of an end, and each one nested in them.
-func (e *Engine) parts(x *ends, f func(*group)) {
-	e.epoch++
-	closure(x.groups, e.epoch, f)
-}
+// parts returns the groups of an end and those nested in them.
+func (e *Engine) parts(x *ends) []*group { return below(nil, x.groups, e.nextMark()) }
 
 // ingressParts is what services mean at the port that is the destination.
 func ingressParts(services []Service, m *member) []part {
@@ -230,10 +227,10 @@ func (e *Engine) contains(x *ends, a netip.Addr) bool {
 		return true
 	}
 	in, lacking := containsAddr(x.literal, a), false
-	e.parts(x, func(g *group) {
+	for _, g := range e.parts(x) {
 		lacking = lacking || !g.there
 		in = in || containsAddr(g.ips, a) || g.sel != nil && containsAddr(g.sel.addresses(), a)
-	})
+	}
 	return in != x.excluded && (!x.excluded || !lacking)
 }
 

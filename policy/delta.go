@@ -52,32 +52,32 @@ func (e *Engine) moved(id string, from, to *profile, readdressed bool) Delta {
 	var before, after []*group
 	var old, now []*rule
 	if from != nil {
-		e.groupsOf(from, func(g *group) { before = append(before, g) })
+		before = e.groupsOf(nil, from)
 		old = e.rulesLocked(from)
 	}
 	if to != nil {
-		e.groupsOf(to, func(g *group) { after = append(after, g) })
+		after = e.groupsOf(nil, to)
 		now = e.rulesLocked(to)
 	}
 	self := []string{id}
-	e.epoch++
+	mark := e.nextMark()
 	for _, g := range after {
-		g.mark = e.epoch
+		g.mark = mark
 	}
 	for _, g := range before {
 		switch {
-		case g.mark != e.epoch:
+		case g.mark != mark:
 			d.Groups = append(d.Groups, GroupDelta{Group: g.id, Left: self})
 		case readdressed:
 			d.Groups = append(d.Groups, GroupDelta{Group: g.id, Joined: self, Left: self})
 		}
 	}
-	e.epoch++
+	mark = e.nextMark()
 	for _, g := range before {
-		g.mark = e.epoch
+		g.mark = mark
 	}
 	for _, g := range after {
-		if g.mark != e.epoch {
+		if g.mark != mark {
 			d.Groups = append(d.Groups, GroupDelta{Group: g.id, Joined: self})
 		}
 	}
@@ -121,23 +121,15 @@ func (e *Engine) censusLocked(g *group, sel *selector, nested []*group) *census 
 	if e.cfg.Changed == nil {
 		return nil
 	}
-	c := &census{}
-	e.epoch++
-	above([]*group{g}, e.epoch, func(g *group) { c.groups = append(c.groups, g) })
+	c := &census{groups: above(nil, []*group{g}, e.nextMark())}
 	for _, g := range c.groups {
-		c.members = append(c.members, e.profilesIn(g))
+		c.members = append(c.members, e.profilesIn(nil, []*group{g}))
 	}
-	e.profilesOf(append([]*group{g, {sel: sel}}, nested...), func(p *profile) { c.profiles = append(c.profiles, p) })
+	c.profiles = e.profilesIn(nil, append([]*group{g, {sel: sel}}, nested...))
 	for _, p := range c.profiles {
 		c.rules = append(c.rules, slices.Clone(e.rulesLocked(p)))
 	}
 	return c
-}
-
-func (e *Engine) profilesIn(g *group) []*profile {
-	var list []*profile
-	e.profilesOf([]*group{g}, func(p *profile) { list = append(list, p) })
-	return list
 }
 
 // since is the delta of a group that was counted before.
@@ -148,7 +140,7 @@ func (e *Engine) since(c *census) Delta {
 	}
 	for i, g := range c.groups {
 		x := GroupDelta{Group: g.id}
-		now := e.profilesIn(g)
+		now := e.profilesIn(nil, []*group{g})
 		x.Left = missing(c.members[i], now)
 		x.Joined = missing(now, c.members[i])
 		if len(x.Left)+len(x.Joined) > 0 {
@@ -190,12 +182,12 @@ func (e *Engine) replaced(old, now *section) Delta {
 			if b.scope == nil {
 				add(&everywhere)
 			}
-			e.profilesOf(b.scope, func(p *profile) {
+			for _, p := range e.profilesIn(nil, b.scope) {
 				if at[p] == nil {
 					at[p] = &PortDelta{}
 				}
 				add(at[p])
-			})
+			}
 		}
 	}
 	note(old, func(x *PortDelta) *[]RuleID { return &x.Removed })

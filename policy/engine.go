@@ -37,8 +37,14 @@ type Engine struct {
 	postings   map[uint64]*posting    // by key
 	named      map[string]int         // selectors that name a member
 	byPort     map[portKey][]*profile // by named port
-	epoch      uint64                 // of marks: each search has one of its own
-	keys       []uint64               // for reuse
+	mark       uint64                 // the last that a search left on what it had seen
+
+	// For reuse by one method each.
+	keys    []uint64
+	below   []*group
+	belongs []*group
+	touched []*profile
+	rules   []*rule
 }
 
 // A portKey is a port name of a protocol.
@@ -207,11 +213,11 @@ func (e *Engine) Members(groupID string) []string {
 		return nil
 	}
 	ids := []string{}
-	e.profilesOf([]*group{g}, func(p *profile) {
+	for _, p := range e.profilesIn(nil, []*group{g}) {
 		for _, m := range p.members {
 			ids = append(ids, m.id)
 		}
-	})
+	}
 	slices.Sort(ids)
 	return ids
 }
@@ -224,8 +230,7 @@ func (e *Engine) Groups(memberID string) []string {
 	if m == nil {
 		return nil
 	}
-	ids := []string{}
-	e.groupsOf(m.profile, func(g *group) { ids = append(ids, g.id) })
+	ids := idsOf(e.groupsOf(nil, m.profile))
 	slices.Sort(ids)
 	return ids
 }
@@ -240,13 +245,12 @@ func (e *Engine) Addresses(groupID string) []netip.Prefix {
 		return nil
 	}
 	var list []netip.Prefix
-	e.epoch++
-	closure([]*group{g}, e.epoch, func(g *group) {
+	for _, g := range below(nil, []*group{g}, e.nextMark()) {
 		list = append(list, g.ips...)
 		if g.sel != nil {
 			list = append(list, g.sel.addresses()...)
 		}
-	})
+	}
 	return Aggregate(list)
 }
 

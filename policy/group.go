@@ -37,7 +37,7 @@ func (g *Group) validate() error {
 		f.add("id", "reads as an address")
 	}
 	if !g.Criteria.IsZero() {
-		g.Criteria.validate(&f, "expression", 0)
+		g.Criteria.validate(&f, nil, 0)
 	}
 	checkPrefixes(&f, "ip_addresses", g.IPs)
 	checkPrefixes(&f, "excluded_ip_addresses", g.ExcludedIPs)
@@ -126,27 +126,61 @@ func (e *Engine) forgetLocked(g *group) {
 	}
 }
 
-// closure calls f once for each group and each one nested in it, however
-// deep. Each call takes an epoch of its own.
-func closure(list []*group, epoch uint64, f func(*group)) {
+// below appends groups and those nested in them, however deep, but for those
+// with the mark.
+func below(out, list []*group, mark uint64) []*group {
 	for _, g := range list {
-		if g.mark != epoch {
-			g.mark = epoch
-			f(g)
-			closure(g.nested, epoch, f)
+		if g.mark != mark {
+			g.mark = mark
+			out = below(append(out, g), g.nested, mark)
 		}
 	}
+	return out
 }
 
-// above calls f once for each group and each one that it is nested in, however deep.
-func above(list []*group, epoch uint64, f func(*group)) {
+// above appends groups and those that they are nested in, however deep, but
+// for those with the mark.
+func above(out, list []*group, mark uint64) []*group {
 	for _, g := range list {
-		if g.mark != epoch {
-			g.mark = epoch
-			f(g)
-			above(g.parents, epoch, f)
+		if g.mark != mark {
+			g.mark = mark
+			out = above(append(out, g), g.parents, mark)
 		}
 	}
+	return out
+}
+
+// nextMark returns a mark that nothing has.
+func (e *Engine) nextMark() uint64 {
+	e.mark++
+	return e.mark
+}
+
+// groupsOf appends the groups that a profile's members belong to.
+func (e *Engine) groupsOf(out []*group, p *profile) []*group {
+	mark := e.nextMark()
+	for i := range p.edges {
+		out = above(out, p.edges[i].sel.groups, mark)
+	}
+	return out
+}
+
+// profilesIn appends the profiles whose members belong to one of some groups.
+func (e *Engine) profilesIn(out []*profile, list []*group) []*profile {
+	mark := e.nextMark()
+	e.below = below(e.below[:0], list, mark)
+	for _, g := range e.below {
+		if g.sel == nil {
+			continue
+		}
+		for _, b := range g.sel.profiles {
+			if b.p.mark != mark {
+				b.p.mark = mark
+				out = append(out, b.p)
+			}
+		}
+	}
+	return out
 }
 
 // cycleLocked refuses nested groups that lead back, naming the way.
@@ -204,13 +238,13 @@ func (e *Engine) setGroupLocked(g *group, o *Group, sel *selector, nested []*gro
 }
 
 // unknowLocked has the rules of the members of a group looked up again, if any
-// come from it.
+// may come from it.
 func (e *Engine) unknowLocked(g *group) {
-	scopes := false
-	e.epoch++
-	above([]*group{g}, e.epoch, func(g *group) { scopes = scopes || len(g.scopes) > 0 })
-	if scopes {
-		e.profilesOf([]*group{g}, func(p *profile) { p.known = false })
+	if len(g.scopes) == 0 && len(g.parents) == 0 {
+		return
+	}
+	for _, p := range e.profilesIn(nil, []*group{g}) {
+		p.known = false
 	}
 }
 

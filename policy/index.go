@@ -72,7 +72,7 @@ func (e *Engine) unlistSelector(pl place) {
 // with the selectors that select it.
 func (e *Engine) indexProfileLocked(p *profile) {
 	p.portKeys(func(k portKey) { e.byPort[k] = append(e.byPort[k], p) })
-	e.epoch++
+	mark := e.nextMark()
 	p.at = make([]place, 0, 4+3*len(p.Tags)+2*len(p.NamespaceTags))
 	e.keys = e.hash.keysOf(p, e.keys[:0])
 	for _, k := range e.keys {
@@ -83,8 +83,8 @@ func (e *Engine) indexProfileLocked(p *profile) {
 		p.at = append(p.at, place{x, int32(len(x.profiles))})
 		x.profiles = append(x.profiles, p)
 		for _, s := range x.selectors {
-			if s.mark != e.epoch && s.expr.matches(&p.Member) {
-				s.mark = e.epoch
+			if s.mark != mark && s.expr.matches(&p.Member) {
+				s.mark = mark
 				s.join(p)
 			}
 		}
@@ -93,7 +93,7 @@ func (e *Engine) indexProfileLocked(p *profile) {
 
 // indexSelectorLocked lists a new selector and joins it with the profiles that it selects.
 func (e *Engine) indexSelectorLocked(s *selector) {
-	e.epoch++
+	mark := e.nextMark()
 	keys, ok := e.requiredLocked(&s.expr)
 	if !ok {
 		keys = []uint64{keyAll}
@@ -106,8 +106,8 @@ func (e *Engine) indexSelectorLocked(s *selector) {
 		s.at = append(s.at, place{x, int32(len(x.selectors))})
 		x.selectors = append(x.selectors, s)
 		for _, p := range x.profiles {
-			if p.mark != e.epoch && s.expr.matches(&p.Member) {
-				p.mark = e.epoch
+			if p.mark != mark && s.expr.matches(&p.Member) {
+				p.mark = mark
 				s.join(p)
 			}
 		}

@@ -163,11 +163,12 @@ func (e *Engine) attachLocked(s *section) {
 		for _, g := range b.scope {
 			g.scopes = append(g.scopes, b)
 		}
-		e.profilesOf(b.scope, func(p *profile) {
+		e.touched = e.profilesIn(e.touched[:0], b.scope)
+		for _, p := range e.touched {
 			if p.known {
 				p.rules = insertRules(p.rules, b.rules)
 			}
-		})
+		}
 	}
 }
 
@@ -179,11 +180,12 @@ func (e *Engine) detachLocked(s *section) {
 			e.everywhere = removeRules(e.everywhere, b.rules)
 			continue
 		}
-		e.profilesOf(b.scope, func(p *profile) {
+		e.touched = e.profilesIn(e.touched[:0], b.scope)
+		for _, p := range e.touched {
 			if p.known {
 				p.rules = removeRules(p.rules, b.rules)
 			}
-		})
+		}
 		for _, g := range b.scope {
 			g.scopes = without1(g.scopes, b)
 			g.users--
@@ -214,45 +216,22 @@ func removeRules(list, rules []*rule) []*rule {
 	return list
 }
 
-// profilesOf calls f once for each profile whose members belong to one of some groups.
-func (e *Engine) profilesOf(list []*group, f func(*profile)) {
-	e.epoch++
-	epoch := e.epoch
-	closure(list, epoch, func(g *group) {
-		if g.sel == nil {
-			return
-		}
-		for _, b := range g.sel.profiles {
-			if b.p.mark != epoch {
-				b.p.mark = epoch
-				f(b.p)
-			}
-		}
-	})
-}
-
 // rulesLocked returns the rules that apply to a profile by its groups, in order.
 func (e *Engine) rulesLocked(p *profile) []*rule {
 	if p.known {
 		return p.rules
 	}
-	list := make([]*rule, 0, 8)
-	e.groupsOf(p, func(g *group) {
+	e.belongs = e.groupsOf(e.belongs[:0], p)
+	list := e.rules[:0]
+	for _, g := range e.belongs {
 		for _, b := range g.scopes {
 			list = append(list, b.rules...)
 		}
-	})
-	slices.SortFunc(list, (*rule).compare)
-	p.rules, p.known = slices.Compact(list), true
-	return p.rules
-}
-
-// groupsOf calls f once for each group that a profile's members belong to.
-func (e *Engine) groupsOf(p *profile, f func(*group)) {
-	e.epoch++
-	for i := range p.edges {
-		above(p.edges[i].sel.groups, e.epoch, f)
 	}
+	slices.SortFunc(list, (*rule).compare)
+	e.rules = list
+	p.rules, p.known = slices.Clone(slices.Compact(list)), true
+	return p.rules
 }
 
 // object is a Section that means the same: each rule has its own scope.
