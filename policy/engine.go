@@ -313,8 +313,8 @@ func (e *Engine) appliedLocked(p *profile) []*rule {
 	return all
 }
 
-// Missing returns the sorted ids of groups that sections and groups name and
-// that are not there.
+// Missing returns the sorted ids of groups that are not there, and that a group
+// or a rule needs.
 func (e *Engine) Missing() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -128,7 +128,12 @@ func (v *Evaluator) applies(everywhere bool, scope []string, m *Member) bool {
 	return everywhere || scope[0] == Any || slices.ContainsFunc(scope, func(id string) bool { return v.in(id, m) })
 }
 
-// in reports whether a member belongs to a group.
+// Has reports whether a member belongs to a group.
+func (v *Evaluator) Has(groupID, memberID string) bool {
+	m := v.members[memberID]
+	return m != nil && v.in(groupID, m)
+}
+
 func (v *Evaluator) in(id string, m *Member) bool {
 	g := v.groups[id]
 	return g != nil && (slices.Contains(g.Members, m.ID) || g.Criteria.Matches(*m) ||

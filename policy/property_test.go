@@ -72,10 +72,11 @@ func TestMembersProperty(t *testing.T) {
 		w := world.New(rnd)
 		e, err := w.Engine(rnd)
 		require.NoError(t, err)
+		v := policy.NewEvaluator(policy.Objects{Members: w.Members, Groups: w.Groups})
 		for _, g := range w.Groups {
 			want := []string{}
 			for _, m := range w.Members {
-				if g.Criteria.Matches(m) || slices.Contains(g.Members, m.ID) {
+				if v.Has(g.ID, m.ID) {
 					want = append(want, m.ID)
 				}
 			}

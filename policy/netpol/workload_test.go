@@ -247,3 +247,90 @@ func BenchmarkCluster(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkChange changes one thing in a cluster whose every port's rules are
+// known, with the delta of groups and of rules at ports.
+func BenchmarkChange(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		make func() *workload
+	}{
+		{"small-namespaces", func() *workload { return smallNamespaces(25000) }},
+		{"large-namespaces", func() *workload { return largeNamespaces(100) }},
+	} {
+		w := c.make()
+		var last policy.Delta
+		e := policy.NewEngine(policy.Config{Default: policy.Allow, Changed: func(d policy.Delta) { last = d }})
+		w.load(b, e)
+		w.check(b, e)
+		ns := w.namespaces[7]
+		namespaces := map[string][]policy.Tag{ns.Name: tags(ns.Labels)}
+		member := func(labels map[string]string) policy.Member {
+			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "one", UID: "one", Labels: labels},
+				Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.250.0.1"}}}}
+			m, err := memberOf(p, namespaces)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return m
+		}
+		put := func(b *testing.B, m policy.Member) {
+			if err := e.SetMember(m); err != nil {
+				b.Fatal(err)
+			}
+		}
+		one, two := member(label("app", "app-1")), member(label("app", "app-2"))
+		b.Run(c.name+"/label/ours", func(b *testing.B) {
+			put(b, two)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				put(b, []policy.Member{one, two}[i%2])
+				if len(last.Groups) != 4 || len(last.Ports) != 1 || len(last.Ports[0].Added) != 2 || len(last.Ports[0].Removed) != 2 {
+					b.Fatalf("%+v", last)
+				}
+			}
+			b.ReportMetric(10e3, "limit-ns")
+		})
+		e.DeleteMember("one")
+		b.Run(c.name+"/pod-added-and-removed/ours", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				put(b, one)
+				if len(last.Groups) != 3 || len(last.Ports) != 1 || len(last.Ports[0].Added) != 3 {
+					b.Fatalf("%+v", last)
+				}
+				e.DeleteMember("one")
+			}
+			b.ReportMetric(40e3, "limit-ns") // for both
+		})
+		if len(w.namespaces) > 100 {
+			continue
+		}
+		b.Run(c.name+"/policy-for-1000-pods-added/ours", func(b *testing.B) {
+			more := &workload{}
+			more.policy(ns.Name, nil, fromPods(label("app", "app-1")))
+			p := more.policies[0]
+			p.UID = "more"
+			b.ReportAllocs()
+			for b.Loop() {
+				set(b, e, p)
+				if len(last.Ports) != 1000 {
+					b.Fatalf("%d ports", len(last.Ports))
+				}
+				b.StopTimer()
+				groups, sections, err := netpol.Compile(p, netpol.Config{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for _, s := range sections {
+					e.DeleteSection(s.ID)
+				}
+				for _, g := range groups {
+					e.DeleteGroup(g.ID)
+				}
+				b.StartTimer()
+			}
+			b.ReportMetric(1e6, "limit-ns")
+		})
+	}
+}

@@ -107,6 +107,9 @@ func group(rnd *rand.Rand, i int) policy.Group {
 	if rnd.IntN(4) == 0 {
 		g.Members = []string{fmt.Sprintf("m%d", rnd.IntN(9))}
 	}
+	if i > 0 && rnd.IntN(4) == 0 {
+		g.Groups = some(rnd, 2, func() string { return fmt.Sprintf("g%d", rnd.IntN(i)) }) // earlier ones: no cycle
+	}
 	return g
 }
 
