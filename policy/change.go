@@ -100,7 +100,7 @@ func (p *Program) With(c Change) *Program {
 			delete(out.Sets, s.ID)
 			continue
 		}
-		list := append(without(out.Sets[s.ID], s.Removed), s.Added...)
+		list := append(without(out.Sets[s.ID], s.Removed), s.Added...) // nil if empty
 		slices.SortFunc(list, comparePrefix)
 		out.Sets[s.ID] = list
 	}

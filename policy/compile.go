@@ -16,7 +16,9 @@ type compiler struct {
 	e     *Engine
 	local []*member           // by id
 	at    map[*rule][]*member // rules with a scope
-	p     *Program
+	p     *Program            // to which it adds rules
+	// use is told of each set that a rule names: of a selector, or of a group's prefixes.
+	use func(name string, sel *selector, g *group)
 }
 
 // A part is a variant of a rule: ports differ in what a name means, or in
@@ -121,24 +123,19 @@ func escape(s string) string {
 	return strings.NewReplacer("%", "%25", "/", "%2F").Replace(s)
 }
 
-// set names the sets that make one end, and sees that the program has them.
+// set names the sets that make one end.
 func (c *compiler) set(x *ends) *AddressSet {
 	a := &AddressSet{Prefixes: x.literal, Excluded: x.excluded}
-	put := func(name string, list []netip.Prefix) {
-		if _, ok := c.p.Sets[name]; !ok {
-			c.p.Sets[name] = slices.Clone(list)
-		}
-		a.Sets = append(a.Sets, name)
-	}
 	for _, g := range c.e.parts(x) {
-		if !g.there {
+		if !g.there || len(g.ips) > 0 {
 			a.Sets = append(a.Sets, g.set())
 		}
 		if len(g.ips) > 0 {
-			put(g.set(), g.ips)
+			c.use(g.set(), nil, g)
 		}
 		if g.sel != nil {
-			put(g.sel.name(), g.sel.addresses())
+			a.Sets = append(a.Sets, g.sel.name())
+			c.use(g.sel.name(), g.sel, nil)
 		}
 	}
 	slices.Sort(a.Sets)
@@ -229,7 +226,7 @@ func (e *Engine) contains(x *ends, a netip.Addr) bool {
 	in, lacking := containsAddr(x.literal, a), false
 	for _, g := range e.parts(x) {
 		lacking = lacking || !g.there
-		in = in || containsAddr(g.ips, a) || g.sel != nil && containsAddr(g.sel.addresses(), a)
+		in = in || containsAddr(g.ips, a) || g.sel != nil && containsAddr(e.addressesOf(g.sel), a)
 	}
 	return in != x.excluded && (!x.excluded || !lacking)
 }

@@ -33,6 +33,9 @@ type RuleID struct{ Section, Rule string }
 // report tells what changed, if somebody listens.
 func (e *Engine) report(d Delta) {
 	e.generation++
+	for _, p := range d.Ports {
+		e.touchRules(p)
+	}
 	if e.cfg.Changed == nil {
 		return
 	}
@@ -42,11 +45,14 @@ func (e *Engine) report(d Delta) {
 	e.cfg.Changed(d)
 }
 
+// heard reports whether anybody wants to know what changes.
+func (e *Engine) heard() bool { return e.cfg.Changed != nil || len(e.views) > 0 }
+
 // moved is the delta of a member that went from one profile to another, or had
 // its addresses changed; nil is none.
 func (e *Engine) moved(id string, from, to *profile, readdressed bool) Delta {
 	var d Delta
-	if e.cfg.Changed == nil {
+	if !e.heard() {
 		return d
 	}
 	var before, after []*group
@@ -118,7 +124,7 @@ type census struct {
 // censusLocked counts a group and those that it is nested in, and the rules of
 // all that are in it or will be: in the selector and groups to come.
 func (e *Engine) censusLocked(g *group, sel *selector, nested []*group) *census {
-	if e.cfg.Changed == nil {
+	if !e.heard() {
 		return nil
 	}
 	c := &census{groups: above(nil, []*group{g}, e.nextMark())}
@@ -163,7 +169,7 @@ func (e *Engine) since(c *census) Delta {
 // replaced is the delta of a section in the place of another; nil is none.
 func (e *Engine) replaced(old, now *section) Delta {
 	var d Delta
-	if e.cfg.Changed == nil {
+	if !e.heard() {
 		return d
 	}
 	at := map[*profile]*PortDelta{}

@@ -31,11 +31,15 @@ type Engine struct {
 	members    map[string]*member
 	groups     map[string]*group
 	sections   map[string]*section
-	everywhere []*rule                // rules without scope, in order
-	profiles   map[uint64]*profile    // by hash
-	selectors  map[uint64]*selector   // by hash
-	postings   map[uint64]*posting    // by key
-	named      map[string]int         // selectors that name a member
+	everywhere []*rule                  // rules without scope, in order
+	profiles   map[uint64]*profile      // by hash
+	selectors  map[uint64]*selector     // by hash
+	postings   map[uint64]*posting      // by key
+	named      map[string]int           // selectors that name a member
+	owners     map[netip.Addr][]*member // by address; nil until asked for
+	views      map[*View]bool
+	watchers   map[string][]*View // by port
+	needs      map[need]map[dependent]bool
 	byPort     map[portKey][]*profile // by named port
 	mark       uint64                 // the last that a search left on what it had seen
 
@@ -62,6 +66,7 @@ func NewEngine(cfg Config) *Engine {
 		cfg: cfg, hash: hasher{maphash.MakeSeed()},
 		members: map[string]*member{}, groups: map[string]*group{}, sections: map[string]*section{},
 		profiles: map[uint64]*profile{}, selectors: map[uint64]*selector{}, postings: map[uint64]*posting{},
+		views: map[*View]bool{}, watchers: map[string][]*View{}, needs: map[need]map[dependent]bool{},
 		named: map[string]int{}, byPort: map[portKey][]*profile{},
 	}
 }
@@ -80,24 +85,23 @@ func (e *Engine) SetMember(o Member) error {
 		m.address(o.IPs)
 		e.members[o.ID] = m
 		to.add(m)
-		to.stale()
-		e.report(e.moved(m.id, nil, to, false))
+		e.changed(m, nil, to, nil)
 		return nil
 	}
-	from, readdressed := m.profile, !m.hasAddresses(o.IPs)
-	if from == to && !readdressed {
-		return nil
-	}
-	if readdressed {
+	from, had := m.profile, m.ips
+	if m.hasAddresses(o.IPs) {
+		if from == to {
+			return nil
+		}
+	} else {
+		had = slices.Clone(had)
 		m.address(o.IPs)
 	}
 	if from != to {
 		from.remove(m)
 		to.add(m)
-		from.stale()
 	}
-	to.stale()
-	e.report(e.moved(m.id, from, to, readdressed))
+	e.changed(m, from, to, had)
 	e.dropLocked(from)
 	return nil
 }
@@ -111,18 +115,19 @@ func (e *Engine) DeleteMember(id string) {
 		return
 	}
 	delete(e.members, id)
-	from := m.profile
+	from, had := m.profile, slices.Clone(m.ips)
 	from.remove(m)
-	from.stale()
-	e.report(e.moved(id, from, nil, false))
+	m.ips = nil
+	e.changed(m, from, nil, had)
 	e.dropLocked(from)
 }
 
-// stale is that addresses of the profile's members are not those of before.
-func (p *profile) stale() {
-	for i := range p.edges {
-		p.edges[i].sel.fresh = false
-	}
+// changed tells of a member that went from one profile to another, nil being
+// none, and the addresses that it had.
+func (e *Engine) changed(m *member, from, to *profile, had []netip.Addr) {
+	e.readdress(m, from, to, had, m.ips)
+	e.touchMember(m, from, to)
+	e.report(e.moved(m.id, from, to, !slices.Equal(had, m.ips)))
 }
 
 // SetGroup adds or replaces a group. A cycle of nested groups is refused.
@@ -154,6 +159,7 @@ func (e *Engine) DeleteGroup(id string) {
 
 func (e *Engine) changeGroupLocked(g *group, o *Group, sel *selector, nested []*group) {
 	c := e.censusLocked(g, sel, nested)
+	e.touchGroup(g)
 	e.unknowLocked(g)
 	oldSel, oldNested := e.setGroupLocked(g, o, sel, nested)
 	e.unknowLocked(g)
@@ -248,7 +254,7 @@ func (e *Engine) Addresses(groupID string) []netip.Prefix {
 	for _, g := range below(nil, []*group{g}, e.nextMark()) {
 		list = append(list, g.ips...)
 		if g.sel != nil {
-			list = append(list, g.sel.addresses()...)
+			list = append(list, e.addressesOf(g.sel)...)
 		}
 	}
 	return Aggregate(list)

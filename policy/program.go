@@ -107,7 +107,17 @@ func (p *Program) Addresses(s *AddressSet) []netip.Prefix {
 func (e *Engine) Program(ports []string) *Program {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := compiler{e: e, p: &Program{Default: e.cfg.Default, Sets: map[string][]netip.Prefix{}}, at: map[*rule][]*member{}}
+	p := &Program{Default: e.cfg.Default, Sets: map[string][]netip.Prefix{}}
+	c := compiler{e: e, p: p, at: map[*rule][]*member{}, use: func(name string, sel *selector, g *group) {
+		if _, ok := p.Sets[name]; ok {
+			return
+		}
+		if sel != nil {
+			p.Sets[name] = copyOf(e.addressesOf(sel))
+		} else {
+			p.Sets[name] = copyOf(g.ips)
+		}
+	}}
 	for _, id := range distinct(ports) {
 		m := e.members[id]
 		if m == nil {
@@ -126,6 +136,9 @@ func (e *Engine) Program(ports []string) *Program {
 			c.rule(r, c.local, true)
 		}
 	}
-	slices.SortFunc(c.p.Rules, ProgramRule.Compare)
-	return c.p
+	slices.SortFunc(p.Rules, ProgramRule.Compare)
+	return p
 }
+
+// copyOf copies a list; an empty one is nil.
+func copyOf[T any](list []T) []T { return append([]T(nil), list...) }

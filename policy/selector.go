@@ -14,14 +14,15 @@ import (
 type selector struct {
 	expr     Expr
 	hash     uint64
-	next     *selector // with the same hash
-	at       []place   // where it is indexed
-	profiles []back    // those that it selects
-	groups   []*group  // whose criteria it is
-	names    []string  // ids of members in it
-	set      string    // name of its address set, once asked for
-	addrs    []netip.Prefix
-	fresh    bool // addrs are those of now
+	next     *selector      // with the same hash
+	at       []place        // where it is indexed
+	profiles []back         // those that it selects
+	groups   []*group       // whose criteria it is
+	names    []string       // ids of members in it
+	set      string         // name of its address set, once asked for
+	addrs    []netip.Prefix // of the members, sorted, once asked for
+	kept     bool           // addrs are
+	views    []*View        // that have the set
 	mark     uint64
 }
 
@@ -77,23 +78,6 @@ func (s *selector) name() string {
 	return s.set
 }
 
-// addresses returns the members' addresses, sorted and distinct.
-func (s *selector) addresses() []netip.Prefix {
-	if !s.fresh {
-		s.addrs = nil
-		for _, b := range s.profiles {
-			for _, m := range b.p.members {
-				for _, a := range m.ips {
-					s.addrs = append(s.addrs, hostPrefix(a))
-				}
-			}
-		}
-		slices.SortFunc(s.addrs, comparePrefix)
-		s.addrs, s.fresh = slices.Compact(s.addrs), true
-	}
-	return s.addrs
-}
-
 // selectorLocked returns the selector of a valid expression, a new one if need be.
 func (e *Engine) selectorLocked(x Expr) *selector {
 	h := e.hash.expr(&x)
@@ -117,10 +101,15 @@ func (e *Engine) releaseLocked(s *selector) {
 	if len(s.groups) > 0 {
 		return
 	}
+	for _, v := range s.views {
+		set := v.sets[s.name()]
+		set.freeze(e)
+		set.sel, set.group = nil, &group{}
+	}
 	for _, b := range s.profiles {
 		b.p.cut(b.pos)
 	}
-	s.profiles = nil
+	s.profiles, s.views = nil, nil
 	for _, pl := range s.at {
 		e.unlistSelector(pl)
 	}
