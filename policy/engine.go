@@ -126,7 +126,7 @@ func (e *Engine) DeleteMember(id string) {
 // none, and the addresses that it had.
 func (e *Engine) changed(m *member, from, to *profile, had []netip.Addr) {
 	e.readdress(m, from, to, had, m.ips)
-	e.touchMember(m, from, to)
+	e.touchMember(m, from, to, had)
 	e.report(e.moved(m.id, from, to, !slices.Equal(had, m.ips)))
 }
 

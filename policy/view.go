@@ -376,7 +376,7 @@ func (e *Engine) touchNeeds(n need) {
 
 // touchMember has the rules at a member's port compiled again, by where it was
 // and where it is; and those that its named ports have a part in.
-func (e *Engine) touchMember(m *member, from, to *profile) {
+func (e *Engine) touchMember(m *member, from, to *profile, had []netip.Addr) {
 	if len(e.views) == 0 {
 		return
 	}
@@ -389,25 +389,35 @@ func (e *Engine) touchMember(m *member, from, to *profile) {
 		}
 		v.touch(e.everywhere)
 	}
-	if len(e.needs) == 0 || from == to {
+	e.touchNamed(m, from, to, had)
+}
+
+// touchNamed has rules compiled again that look up a port name at peers: if a
+// member with named ports has others now, or other addresses. It counts for the
+// groups that it is in, and for those of whoever has one of its addresses too.
+func (e *Engine) touchNamed(m *member, from, to *profile, had []netip.Addr) {
+	var before, after map[string]NamedPort
+	profiles := make([]*profile, 0, 4)
+	if from != nil {
+		before, profiles = from.Ports, append(profiles, from)
+	}
+	if to != nil {
+		after, profiles = to.Ports, append(profiles, to)
+	}
+	if len(e.needs) == 0 || len(before)+len(after) == 0 || maps.Equal(before, after) && slices.Equal(had, m.ips) {
 		return
 	}
-	var ports [2]map[string]NamedPort
-	for i, p := range []*profile{from, to} {
-		if p != nil {
-			ports[i] = p.Ports
+	for _, list := range [][]netip.Addr{had, m.ips} {
+		for _, a := range list {
+			for _, o := range e.owners[a] {
+				profiles = append(profiles, o.profile)
+			}
 		}
 	}
-	if maps.Equal(ports[0], ports[1]) && from != nil && to != nil {
-		return
-	}
-	if len(ports[0])+len(ports[1]) == 0 {
-		return
-	}
 	e.touchNeeds(need{named: true})
-	for _, p := range []*profile{from, to} {
-		for i := 0; p != nil && i < len(p.edges); i++ {
-			e.touchNeeds(need{sel: p.edges[i].sel, named: true})
+	for _, p := range profiles {
+		for _, ed := range p.edges {
+			e.touchNeeds(need{sel: ed.sel, named: true})
 		}
 	}
 }

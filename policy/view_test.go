@@ -16,7 +16,7 @@ import (
 // scratch, by an engine that the objects reach in another order; a change that
 // is undone leaves no trace; and both decide as the objects do.
 func TestViewProperty(t *testing.T) {
-	for seed := range uint64(250) {
+	for seed := range worlds(t, 60) {
 		rnd := rand.New(rand.NewPCG(seed, 10))
 		cfg := policy.Config{Default: []policy.Action{policy.Drop, policy.Allow}[seed%2]}
 		e := policy.NewEngine(cfg)
@@ -91,5 +91,60 @@ func TestViewProperty(t *testing.T) {
 		for _, f := range followers {
 			f.view.Close()
 		}
+	}
+}
+
+// A view sees what changes a rule in a roundabout way.
+func TestViewSees(t *testing.T) {
+	named := func(id, tags, ip string, http uint16) policy.Member {
+		m := member(id, tags, ip)
+		m.Ports = map[string]policy.NamedPort{"http": {TCP: http}}
+		return m
+	}
+	web := policy.Group{ID: "web", Criteria: policy.TagEquals("app", "web")}
+	http := []policy.Service{{Protocol: policy.TCP, NamedPort: "http"}}
+	for name, c := range map[string]struct {
+		rule   policy.Rule
+		change func(e *policy.Engine)
+	}{
+		"a peer's named port has another number": {
+			policy.Rule{ID: "r", Destinations: []string{"web"}, Services: http, Direction: policy.Egress},
+			func(e *policy.Engine) { set(t, e, named("w", "app=web", "10.0.0.2", 81)) }},
+		"a peer with a named port comes": {
+			policy.Rule{ID: "r", Destinations: []string{"web"}, Services: http, Direction: policy.Egress},
+			func(e *policy.Engine) { set(t, e, named("w2", "app=web", "10.0.0.3", 80)) }},
+		"a peer with a named port has another address": {
+			policy.Rule{ID: "r", Destinations: []string{"web"}, Services: http, Direction: policy.Egress},
+			func(e *policy.Engine) { set(t, e, named("w", "app=web", "10.0.0.4", 80)) }},
+		"somebody with a named port comes": {
+			policy.Rule{ID: "r", Services: http, Direction: policy.Egress},
+			func(e *policy.Engine) { set(t, e, named("x", "", "10.0.0.5", 82)) }},
+		"a member of the own group has the port's address": {
+			policy.Rule{ID: "r", Sources: []string{"web"}, Direction: policy.Egress},
+			func(e *policy.Engine) { set(t, e, member("twin", "app=web", "10.0.0.1")) }},
+		"a group goes and comes again, and a member left": {
+			policy.Rule{ID: "r", Destinations: []string{"web"}, Direction: policy.Egress},
+			func(e *policy.Engine) {
+				e.DeleteGroup("web")
+				e.DeleteMember("w")
+				set(t, e, web)
+			}},
+		"a nested group changes": {
+			policy.Rule{ID: "r", Destinations: []string{"all"}, Direction: policy.Egress},
+			func(e *policy.Engine) {
+				set(t, e, policy.Group{ID: "web", Criteria: policy.TagEquals("app", "other"), IPs: pfx("192.0.2.0/24")})
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := policy.NewEngine(policy.Config{})
+			set(t, e, member("port", "", "10.0.0.1"), named("w", "app=web", "10.0.0.2", 80), web, policy.Group{ID: "all", Groups: []string{"web"}},
+				policy.Section{ID: "s", Rules: []policy.Rule{c.rule}})
+			v := e.View("port")
+			before := (&policy.Program{}).With(v.Change())
+			c.change(e)
+			after := before.With(v.Change())
+			require.Equal(t, text(t, e.Program([]string{"port"})), text(t, after))
+			require.NotEqual(t, text(t, before), text(t, after))
+		})
 	}
 }
