@@ -41,23 +41,34 @@ func newCache(c *Client, id string) *Cache {
 	return &Cache{client: c, id: id, tables: map[string]*table{}, changed: make(chan struct{}), watchers: map[*Watcher]bool{}}
 }
 
+// expect makes room for the first rows of a table.
+func (t *table) expect(rows int) {
+	if t.rows.len == 0 {
+		t.rows.expect(rows)
+	}
+}
+
 // set puts a row in, or takes it out if row is nil, and returns the one before.
+// The indexes are left behind until index is called.
 func (t *table) set(id UUID, row Row) (old Row) {
-	old, had := t.rows.get(string(id))
+	if row == nil {
+		old, _ = t.rows.delete(string(id))
+	} else {
+		old, _ = t.rows.set(string(id), row)
+	}
+	return old
+}
+
+// index has the indexes know a row by what it is now. It may run beside set.
+func (t *table) index(old, row Row) {
 	for _, x := range t.indexes {
-		if had {
+		if old != nil {
 			x.remove(old)
 		}
 		if row != nil {
 			x.add(row)
 		}
 	}
-	if row == nil {
-		t.rows.delete(string(id))
-	} else {
-		t.rows.set(string(id), row)
-	}
-	return old
 }
 
 func (t *table) freeze() *table {

@@ -34,6 +34,7 @@ func (k *Cache) put(id UUID, row Row) {
 		row["_uuid"] = id
 	}
 	old := k.tables["T"].set(id, row)
+	k.tables["T"].index(old, row)
 	k.tables["T"].version++
 	k.wakeLocked()
 	k.tellLocked([]Change{{"T", id, old, row}})

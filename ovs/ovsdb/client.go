@@ -1,7 +1,6 @@
 package ovsdb
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -44,7 +43,7 @@ type Client struct {
 	err      error      // why the connection ended
 	nextID   uint64
 	calls    map[uint64]*call
-	monitors map[string]func(method string, params json.RawMessage) error
+	monitors map[string]func(method string, params scanner) error
 	locks    map[string]*Lock
 	heard    time.Time // when the last message came
 	probed   bool      // an echo is under way since then
@@ -56,7 +55,7 @@ type call struct {
 	method string
 	// onReply, if set, runs on the reading goroutine before later messages are
 	// read, and must not keep what it is given.
-	onReply func(json.RawMessage) error
+	onReply func(scanner) error
 	reply   chan reply // of capacity 1
 }
 
@@ -82,8 +81,8 @@ type response struct {
 type message struct {
 	ID     json.RawMessage
 	Method *string
-	Params json.RawMessage
-	Result json.RawMessage
+	Params scanner
+	Result scanner
 	Error  json.RawMessage
 }
 
@@ -102,7 +101,7 @@ func New(conn net.Conn, cfg Config) *Client {
 		conn: conn, cfg: cfg, log: cfg.Logger,
 		out: make(chan any, 16), dead: make(chan struct{}), done: make(chan struct{}),
 		calls:    map[uint64]*call{},
-		monitors: map[string]func(string, json.RawMessage) error{},
+		monitors: map[string]func(string, scanner) error{},
 		locks:    map[string]*Lock{},
 		heard:    time.Now(),
 	}
@@ -168,18 +167,15 @@ func (c *Client) fail(err error) {
 }
 
 func (c *Client) readLoop() {
-	f := &framer{r: bufio.NewReaderSize(counter{c}, 64<<10), max: c.cfg.MaxMessage}
+	f := &framer{r: counter{c}, max: c.cfg.MaxMessage}
 	for {
-		data, err := f.read()
+		text, err := f.read()
 		if err == nil {
-			err = c.receive(data)
+			err = c.receive(text)
 		}
 		if err != nil {
 			c.fail(err)
 			return
-		}
-		if cap(f.buf) > 1<<20 { // one large reply must not be held for good
-			f.buf = nil
 		}
 	}
 }
@@ -257,26 +253,25 @@ func (c *Client) probe() (bool, error) {
 
 // parseMessage takes a message apart. Members that JSON-RPC does not have are
 // passed over.
-func parseMessage(data []byte) (m message, err error) {
-	s := scanner{data: data}
-	err = s.object(func(name string) error {
-		raw, err := s.skip()
-		switch name {
+func parseMessage(s scanner) (m message, err error) {
+	err = s.object(func(name []byte) error {
+		part, err := s.skip()
+		switch string(name) {
 		case "id":
-			m.ID = raw
+			m.ID = part.rest()
 		case "method":
-			if !isNull(raw) && err == nil {
+			if !part.isNull() && err == nil {
 				m.Method = new(string)
-				if json.Unmarshal(raw, m.Method) != nil {
+				if json.Unmarshal(part.rest(), m.Method) != nil {
 					return malformed("method is no string")
 				}
 			}
 		case "params":
-			m.Params = raw
+			m.Params = part
 		case "result":
-			m.Result = raw
+			m.Result = part
 		case "error":
-			m.Error = raw
+			m.Error = part.rest()
 		}
 		return err
 	})
@@ -287,8 +282,8 @@ func parseMessage(data []byte) (m message, err error) {
 }
 
 // receive handles one message, whose bytes it must not keep. Its error ends the connection.
-func (c *Client) receive(data []byte) error {
-	m, err := parseMessage(data)
+func (c *Client) receive(text scanner) error {
+	m, err := parseMessage(text)
 	if err != nil {
 		return err
 	}
@@ -301,21 +296,21 @@ func (c *Client) receive(data []byte) error {
 	switch *m.Method {
 	case "echo":
 		if !isNull(m.ID) {
-			c.enqueue(response{ID: bytes.Clone(m.ID), Result: bytes.Clone(m.Params)})
+			c.enqueue(response{ID: bytes.Clone(m.ID), Result: bytes.Clone(m.Params.rest())})
 		}
 	case "update", "update2", "update3":
-		params, err := split(m.Params)
+		params, err := m.Params.split()
 		if err != nil || len(params) < 2 {
-			return malformed("%s: params %.100s", *m.Method, m.Params)
+			return malformed("%s: params %.100s", *m.Method, m.Params.rest())
 		}
 		c.mu.Lock()
-		handle := c.monitors[compact(params[0])]
+		handle := c.monitors[compact(params[0].rest())]
 		c.mu.Unlock()
 		if handle != nil { // updates may overtake monitor_cancel
 			return handle(*m.Method, m.Params)
 		}
 	case "locked", "stolen":
-		return c.lockNotification(*m.Method, m.Params)
+		return c.lockNotification(*m.Method, m.Params.rest())
 	default:
 		if !isNull(m.ID) {
 			c.enqueue(response{ID: bytes.Clone(m.ID), Error: "unknown method"})
@@ -343,7 +338,7 @@ func (c *Client) receiveReply(m message) error {
 	case call.onReply != nil:
 		r.err = call.onReply(m.Result)
 	default:
-		r.result = bytes.Clone(m.Result)
+		r.result = bytes.Clone(m.Result.rest())
 	}
 	call.reply <- r
 	if errors.Is(r.err, ErrMalformed) {
@@ -383,7 +378,7 @@ func (c *Client) tell(msg any) {
 
 // call sends a request and waits for its reply. With onReply set, that runs on
 // the reading goroutine before any later message is handled.
-func (c *Client) call(ctx context.Context, method string, params []any, onReply func(json.RawMessage) error) (json.RawMessage, error) {
+func (c *Client) call(ctx context.Context, method string, params []any, onReply func(scanner) error) (json.RawMessage, error) {
 	// Encode here: a value that cannot be encoded is the caller's fault, not the connection's.
 	encoded, err := encodeJSON(params)
 	if err != nil {

@@ -1,9 +1,7 @@
 package ovsdb
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -27,15 +25,15 @@ func connect(t *testing.T, cfg Config) (*Client, *peer) {
 	near, far := net.Pipe()
 	c := New(near, cfg)
 	t.Cleanup(func() { _ = c.Close() })
-	return c, &peer{t, far, &framer{r: bufio.NewReader(far), max: 1 << 20}}
+	return c, &peer{t, far, &framer{r: far, max: 1 << 20}}
 }
 
 // read returns the next message of the Client.
 func (p *peer) read() string {
 	p.t.Helper()
-	data, err := p.f.read()
+	text, err := p.f.read()
 	require.NoError(p.t, err)
-	return string(data)
+	return string(text.rest())
 }
 
 func (p *peer) write(format string, args ...any) {
@@ -48,12 +46,12 @@ func (p *peer) write(format string, args ...any) {
 // error word after "!".
 func (p *peer) serve(answer func(method string) string) {
 	for {
-		data, err := p.f.read()
+		text, err := p.f.read()
 		if err != nil {
 			return
 		}
-		var m message
-		if json.Unmarshal(data, &m) != nil || m.Method == nil || isNull(m.ID) {
+		m, err := parseMessage(text)
+		if err != nil || m.Method == nil || isNull(m.ID) {
 			continue
 		}
 		result := answer(*m.Method)

@@ -16,6 +16,7 @@ type cow[V any] struct {
 	shards *[cowShards]cowShard[V]
 	epoch  uint64 // of the copies: parts of an earlier one are shared
 	len    int
+	room   int // that new parts begin with
 }
 
 type cowShard[V any] struct {
@@ -44,7 +45,7 @@ func (c *cow[V]) own(k string) map[string]V {
 	}
 	s := c.shard(k)
 	if s.m == nil {
-		s.m = map[string]V{}
+		s.m = make(map[string]V, c.room)
 	} else if s.epoch != c.epoch {
 		s.m = maps.Clone(s.m)
 	}
@@ -52,18 +53,34 @@ func (c *cow[V]) own(k string) map[string]V {
 	return s.m
 }
 
-func (c *cow[V]) set(k string, v V) {
+// expect says how many keys are to come.
+func (c *cow[V]) expect(n int) { c.room = n / cowShards }
+
+// set puts v in the place of what k has, which it returns.
+func (c *cow[V]) set(k string, v V) (old V, had bool) {
+	m := c.own(k)
+	if old, had = m[k]; !had {
+		c.len++
+	}
+	m[k] = v
+	return old, had
+}
+
+// update puts in the place of what k has what the function makes of it.
+func (c *cow[V]) update(k string, f func(V) V) {
 	m := c.own(k)
 	n := len(m)
-	m[k] = v
+	m[k] = f(m[k])
 	c.len += len(m) - n
 }
 
-func (c *cow[V]) delete(k string) {
-	if _, ok := c.get(k); ok {
+// delete takes k out, and returns what it has.
+func (c *cow[V]) delete(k string) (old V, had bool) {
+	if old, had = c.get(k); had {
 		delete(c.own(k), k)
 		c.len--
 	}
+	return old, had
 }
 
 // freeze returns a copy that stays as it is.

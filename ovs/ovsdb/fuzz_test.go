@@ -1,9 +1,7 @@
 package ovsdb
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"testing"
 )
 
@@ -53,25 +51,25 @@ func FuzzReceive(f *testing.F) {
 		cache := newCache(c, "m1")
 		cache.tables["T"] = &table{columns: schema.Tables["T"].Columns}
 		c.monitors = monitorsOf(cache)
-		fr := &framer{r: bufio.NewReader(bytes.NewReader(data)), max: 1 << 16}
+		fr := &framer{r: bytes.NewReader(data), max: 1 << 16}
 		for {
-			msg, err := fr.read()
+			text, err := fr.read()
 			if err != nil {
 				return
 			}
-			if len(msg) > 1<<16 {
-				t.Fatalf("message of %d bytes", len(msg))
+			if len(text.rest()) > 1<<16 {
+				t.Fatalf("message of %d bytes", len(text.rest()))
 			}
-			if c.receive(msg) != nil {
+			if c.receive(text) != nil {
 				return
 			}
-			_, _ = decodeResults(msg, nil)
+			_, _ = decodeResults(text.rest(), nil)
 		}
 	})
 }
 
-func monitorsOf(k *Cache) map[string]func(string, json.RawMessage) error {
-	return map[string]func(string, json.RawMessage) error{`"` + k.id + `"`: k.notification}
+func monitorsOf(k *Cache) map[string]func(string, scanner) error {
+	return map[string]func(string, scanner) error{`"` + k.id + `"`: k.notification}
 }
 
 // FuzzScanner checks the one-pass decoder against encoding/json and a tree.

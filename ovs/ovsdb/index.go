@@ -74,9 +74,9 @@ func atomKey(a any) string {
 
 func (x *index) add(row Row) {
 	x.atoms(row, func(a any) {
-		k := atomKey(a)
-		list, _ := x.rows.get(k)
-		x.rows.set(k, append(slices.Clip(list), row)) // the old list may be in a snapshot
+		x.rows.update(atomKey(a), func(list []Row) []Row {
+			return append(slices.Clip(list), row) // the old list may be in a snapshot
+		})
 	})
 }
 

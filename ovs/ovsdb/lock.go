@@ -71,10 +71,10 @@ func (c *Client) lock(ctx context.Context, method, name string) (*Lock, error) {
 	}
 	c.locks[name] = l
 	c.mu.Unlock()
-	_, err := c.call(ctx, method, []any{name}, func(result json.RawMessage) error {
+	_, err := c.call(ctx, method, []any{name}, func(result scanner) error {
 		var r struct{ Locked *bool }
-		if err := json.Unmarshal(result, &r); err != nil || r.Locked == nil {
-			return malformed("%s: result %.100s", method, result)
+		if err := json.Unmarshal(result.rest(), &r); err != nil || r.Locked == nil {
+			return malformed("%s: result %.100s", method, result.rest())
 		}
 		if *r.Locked {
 			l.gain()

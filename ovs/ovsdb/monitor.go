@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"runtime"
 	"slices"
-	"sync"
 )
 
 // TableMonitor names what to follow of a table.
@@ -65,7 +63,7 @@ func (k *Cache) attach(ctx context.Context, c *Client) error {
 		if method == "monitor" && conditional {
 			break // an older server would send every row
 		}
-		_, err = c.call(ctx, method, params, func(result json.RawMessage) error {
+		_, err = c.call(ctx, method, params, func(result scanner) error {
 			return k.initial(c, id, method, tables, result)
 		})
 		if !hasCode(err, "unknown method", "not supported") {
@@ -161,7 +159,7 @@ func (k *Cache) SetWhere(ctx context.Context, table string, where ...Condition) 
 	if len(where) == 0 {
 		request["where"] = []any{true}
 	}
-	_, err := c.call(ctx, "monitor_cond_change", []any{id, id, map[string]any{table: []any{request}}}, func(json.RawMessage) error {
+	_, err := c.call(ctx, "monitor_cond_change", []any{id, id, map[string]any{table: []any{request}}}, func(scanner) error {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.asked = asked
@@ -197,15 +195,13 @@ const zeroUUID = "00000000-0000-0000-0000-000000000000"
 
 // initial takes the reply to a monitor request: all rows, or what has changed
 // since the transaction asked from.
-func (k *Cache) initial(c *Client, id, method string, tables map[string]*table, result json.RawMessage) error {
+func (k *Cache) initial(c *Client, id, method string, tables map[string]*table, result scanner) error {
 	found, last := false, ""
 	if method == "monitor_cond_since" {
-		parts, err := split(result)
-		if err != nil || len(parts) != 3 {
-			return malformed("%s: result %.100s", method, result)
-		}
-		if json.Unmarshal(parts[0], &found) != nil || json.Unmarshal(parts[1], &last) != nil {
-			return malformed("%s: result %.100s", method, result)
+		parts, err := result.split()
+		if err != nil || len(parts) != 3 ||
+			json.Unmarshal(parts[0].rest(), &found) != nil || json.Unmarshal(parts[1].rest(), &last) != nil {
+			return malformed("%s: result %.100s", method, result.rest())
 		}
 		result = parts[2]
 	}
@@ -265,15 +261,15 @@ func sameRow(a, b Row) bool {
 }
 
 // notification takes an update, update2 or update3.
-func (k *Cache) notification(method string, params json.RawMessage) error {
-	parts, err := split(params)
+func (k *Cache) notification(method string, params scanner) error {
+	parts, err := params.split()
 	if err != nil || len(parts) < 2 {
-		return malformed("%s: params %.100s", method, params)
+		return malformed("%s: params %.100s", method, params.rest())
 	}
 	last := ""
 	if method == "update3" {
-		if len(parts) != 3 || json.Unmarshal(parts[1], &last) != nil {
-			return malformed("%s: params %.100s", method, params)
+		if len(parts) != 3 || json.Unmarshal(parts[1].rest(), &last) != nil {
+			return malformed("%s: params %.100s", method, params.rest())
 		}
 	}
 	k.mu.Lock()
@@ -289,168 +285,4 @@ func (k *Cache) notification(method string, params json.RawMessage) error {
 	k.wakeLocked()
 	k.tellLocked(changes)
 	return nil
-}
-
-// rowUpdate is <row-update> of RFC 7047 and <row-update2> of ovsdb-server(7).
-type rowUpdate struct {
-	New     json.RawMessage
-	Initial json.RawMessage
-	Insert  json.RawMessage
-	Modify  json.RawMessage
-}
-
-// applyLocked takes <table-updates> of RFC 7047 or <table-updates2>, which are
-// known to be JSON, and returns what they change if anybody wants to know.
-// After an error the tables are of no use.
-func (k *Cache) applyLocked(data json.RawMessage) ([]Change, error) {
-	var rows []*arrival
-	sc := scanner{data: data, names: names{}}
-	err := sc.object(func(name string) error {
-		t := k.tables[name]
-		if t == nil {
-			return malformed("update of table %q, which is not monitored", name)
-		}
-		t.version++
-		return sc.object(func(text string) error {
-			id, err := ParseUUID(text)
-			if err != nil {
-				return fmt.Errorf("update of table %q: %w", name, err)
-			}
-			a := &arrival{table: t, name: name, id: id}
-			rows = append(rows, a)
-			return a.read(&sc)
-		})
-	})
-	if err == nil {
-		err = sc.end()
-	}
-	if err != nil {
-		return nil, err
-	}
-	decode(rows)
-	var changes []Change
-	for _, a := range rows {
-		old, err := a.take()
-		if err != nil {
-			return nil, fmt.Errorf("update of table %q, row %s: %w", a.name, a.id, err)
-		}
-		if len(k.watchers) > 0 && (old != nil || a.row != nil) {
-			changes = append(changes, Change{a.name, a.id, old, a.row})
-		}
-	}
-	return changes, nil
-}
-
-// An arrival is the update of one row.
-type arrival struct {
-	table  *table
-	name   string // of the table
-	id     UUID
-	update rowUpdate
-	row    Row // as the update leaves it, nil if it is gone
-	err    error
-}
-
-// read finds the parts of the update.
-func (a *arrival) read(sc *scanner) error {
-	return sc.object(func(kind string) error {
-		raw, err := sc.skip()
-		switch kind {
-		case "new":
-			a.update.New = raw
-		case "initial":
-			a.update.Initial = raw
-		case "insert":
-			a.update.Insert = raw
-		case "modify":
-			a.update.Modify = raw
-		}
-		return err
-	})
-}
-
-// manyRows is from how many rows on they are decoded side by side.
-const manyRows = 1000
-
-// decode reads the rows that come whole.
-func decode(rows []*arrival) {
-	if len(rows) < manyRows {
-		decodeSome(rows)
-		return
-	}
-	n := runtime.GOMAXPROCS(0)
-	var wg sync.WaitGroup
-	for some := range slices.Chunk(rows, (len(rows)+n-1)/n) {
-		wg.Go(func() { decodeSome(some) })
-	}
-	wg.Wait()
-}
-
-func decodeSome(rows []*arrival) {
-	seen := names{}
-	for _, a := range rows {
-		for _, data := range []json.RawMessage{a.update.Insert, a.update.Initial, a.update.New} {
-			if !isNull(data) {
-				a.row, a.err = a.table.inserted(a.id, data, seen)
-				break
-			}
-		}
-	}
-}
-
-// take makes the update, and returns the row before.
-func (a *arrival) take() (old Row, err error) {
-	if a.err == nil && a.row == nil && !isNull(a.update.Modify) {
-		a.row, a.err = a.table.modified(a.id, a.update.Modify)
-	}
-	if a.err != nil {
-		return nil, a.err
-	}
-	return a.table.set(a.id, a.row), nil // "delete", or "old" alone, has no row
-}
-
-func (t *table) inserted(id UUID, data []byte, names names) (Row, error) {
-	sc := scanner{data: data, names: names}
-	out := make(Row, len(t.columns)+1)
-	out["_uuid"] = id
-	err := sc.object(func(name string) error {
-		c, ok := t.columns[name]
-		if !ok {
-			return malformed("column %q is not monitored", name)
-		}
-		v, err := sc.value()
-		if err == nil {
-			out[name] = c.Type.normal(v)
-		}
-		return wrapColumn(err, name)
-	})
-	if err != nil {
-		return nil, err
-	}
-	for name, c := range t.columns { // update2 leaves out what has its default
-		if _, ok := out[name]; !ok {
-			out[name] = c.Type.zero()
-		}
-	}
-	return out, nil
-}
-
-func (t *table) modified(id UUID, data json.RawMessage) (Row, error) {
-	diff, err := DecodeRow(data)
-	if err != nil {
-		return nil, err
-	}
-	old, ok := t.rows.get(string(id))
-	if !ok {
-		return nil, malformed("modifies a row that is not there")
-	}
-	out := maps.Clone(old)
-	for name, d := range diff {
-		c, ok := t.columns[name]
-		if !ok {
-			return nil, malformed("column %q is not monitored", name)
-		}
-		out[name] = c.Type.patch(old[name], d)
-	}
-	return out, nil
 }

@@ -3,6 +3,7 @@ package ovsdb
 import (
 	"bytes"
 	"encoding/json"
+	"hash/maphash"
 	"strconv"
 	"unicode/utf8"
 )
@@ -13,24 +14,25 @@ type scanner struct {
 	data  []byte
 	pos   int
 	depth int
-	names names // nil keeps none
+	texts *texts
+	known []span // of data, in the order of their starts
 }
 
-// names keeps the columns and the keys of maps, which come again in each row,
-// so that they are made once: at most maxNames of them.
-type names map[string]any
+// texts are strings that may come again, as columns, keys and many values do,
+// each in the place that its hash gives it. Those that do are made once. Nil
+// keeps none.
+type texts [512]any
 
-const maxNames = 1024
-
-func (n names) of(text []byte) any {
-	if name, ok := n[string(text)]; ok {
-		return name
+// of returns a text as a string.
+func (t *texts) of(text []byte) any {
+	if t == nil {
+		return string(text)
 	}
-	name := any(string(text))
-	if n != nil && len(n) < maxNames {
-		n[name.(string)] = name
+	place := &t[maphash.Bytes(cowSeed, text)%uint64(len(t))]
+	if have, _ := (*place).(string); have != string(text) || *place == nil {
+		*place = string(text)
 	}
-	return name
+	return *place
 }
 
 func (s *scanner) bad() error {
@@ -93,16 +95,18 @@ func (s *scanner) list(open, closed byte, item func() error) error {
 
 func (s *scanner) array(item func() error) error { return s.list('[', ']', item) }
 
-func (s *scanner) object(member func(name string) error) error {
+// object reads the members of an object. The function is called before the
+// value is read, with a name that is good until then.
+func (s *scanner) object(member func(name []byte) error) error {
 	return s.list('{', '}', func() error {
-		name, err := s.name()
+		name, err := s.bytes()
 		if err == nil {
 			err = s.expect(':')
 		}
 		if err != nil {
 			return err
 		}
-		return member(name.(string))
+		return member(name)
 	})
 }
 
@@ -131,33 +135,20 @@ func (s *scanner) token() (token []byte, plain bool, err error) {
 	return nil, false, s.bad()
 }
 
-// name reads a text that is likely to come again.
-func (s *scanner) name() (any, error) {
-	start := s.pos
+// bytes reads a string. What is plain stays where it is.
+func (s *scanner) bytes() ([]byte, error) {
 	token, plain, err := s.token()
 	if err != nil {
 		return nil, err
 	}
 	if plain {
-		return s.names.of(token[1 : len(token)-1]), nil
-	}
-	s.pos = start
-	return s.text()
-}
-
-func (s *scanner) text() (string, error) {
-	token, plain, err := s.token()
-	if err != nil {
-		return "", err
-	}
-	if plain {
-		return string(token[1 : len(token)-1]), nil
+		return token[1 : len(token)-1], nil
 	}
 	var text string
 	if err := json.Unmarshal(token, &text); err != nil {
-		return "", malformed("%v", err)
+		return nil, malformed("%v", err)
 	}
-	return text, nil
+	return []byte(text), nil
 }
 
 // raw passes over a value of any kind, and returns it as a part of the data.
@@ -167,7 +158,7 @@ func (s *scanner) raw() ([]byte, error) {
 	var err error
 	switch c {
 	case '{':
-		err = s.object(func(string) error { _, err := s.raw(); return err })
+		err = s.object(func([]byte) error { _, err := s.raw(); return err })
 	case '[':
 		err = s.array(func() error { _, err := s.raw(); return err })
 	case '"':
@@ -182,30 +173,43 @@ func (s *scanner) raw() ([]byte, error) {
 	return s.data[start:s.pos], err
 }
 
-// skip is raw for data that is known to be JSON: it only looks for the end.
-func (s *scanner) skip() ([]byte, error) {
-	if c := s.peek(); c != '{' && c != '[' {
-		return s.raw()
+// skip passes over a value of data that is known to be JSON, and returns a
+// scanner of it alone.
+func (s *scanner) skip() (scanner, error) {
+	c := s.peek()
+	for len(s.known) > 0 && s.known[0].start < s.pos {
+		s.known = s.known[1:]
 	}
-	var n nesting
-	used, closed, err := n.scan(s.data[s.pos:])
-	if err != nil {
-		return nil, err
+	part := scanner{data: s.data, pos: s.pos, known: s.known}
+	var err error
+	switch {
+	case c != '{' && c != '[':
+		_, err = s.raw()
+	case len(s.known) > 0 && s.known[0].start == s.pos:
+		s.pos = s.known[0].end
+	default:
+		var n nesting
+		var closed bool
+		if closed, err = n.take(s.data[s.pos:]); err == nil && !closed {
+			err = malformed("JSON ends too soon")
+		}
+		s.pos += n.pos
 	}
-	if !closed {
-		return nil, malformed("JSON ends too soon")
-	}
-	s.pos += used
-	return s.data[s.pos-used : s.pos], nil
+	part.data = s.data[:s.pos]
+	return part, err
 }
 
-// split returns the items of an array that is known to be JSON, as parts of the data.
-func split(data []byte) ([][]byte, error) {
-	s := scanner{data: data}
-	var items [][]byte
+// rest is what the scanner has not read.
+func (s scanner) rest() []byte { return s.data[s.pos:] }
+
+func (s scanner) isNull() bool { return isNull(s.rest()) }
+
+// split returns the items of an array that is known to be JSON.
+func (s scanner) split() ([]scanner, error) {
+	var items []scanner
 	err := s.array(func() error {
-		raw, err := s.skip()
-		items = append(items, raw)
+		item, err := s.skip()
+		items = append(items, item)
 		return err
 	})
 	return items, err
@@ -232,7 +236,8 @@ func (s *scanner) bare() ([]byte, error) {
 // row reads a <row> of RFC 7047, section 5.1.
 func (s *scanner) row(room int) (Row, error) {
 	row := make(Row, room)
-	err := s.object(func(column string) error {
+	err := s.object(func(name []byte) error {
+		column := string(name)
 		value, err := s.value()
 		row[column] = value
 		return wrapColumn(err, column)
@@ -284,7 +289,7 @@ func (s *scanner) pairs() (Map, error) {
 		if err := s.expect('['); err != nil {
 			return err
 		}
-		k, err := s.key()
+		k, err := s.atom()
 		if err == nil {
 			err = s.expect(',')
 		}
@@ -295,26 +300,20 @@ func (s *scanner) pairs() (Map, error) {
 		if err != nil {
 			return err
 		}
-		if _, dup := m[k]; dup {
+		had := len(m)
+		if m[k] = v; len(m) == had {
 			return malformed("map has key %v twice", k)
 		}
-		m[k] = v
 		return s.expect(']')
 	})
 	return m, err
 }
 
-func (s *scanner) key() (any, error) {
-	if s.peek() == '"' {
-		return s.name()
-	}
-	return s.atom()
-}
-
 func (s *scanner) atom() (any, error) {
 	switch s.peek() {
 	case '"':
-		return s.text()
+		text, err := s.bytes()
+		return s.texts.of(text), err
 	case '[', '{':
 		return s.other(atomOf)
 	}

@@ -1,7 +1,6 @@
 package ovsdb
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +34,7 @@ func (d *dialer) dial(context.Context) (net.Conn, error) {
 		return nil, d.err
 	}
 	near, far := net.Pipe()
-	d.peers <- &peer{d.t, far, &framer{r: bufio.NewReader(far), max: 1 << 20}}
+	d.peers <- &peer{d.t, far, &framer{r: far, max: 1 << 20}}
 	return near, nil
 }
 
@@ -98,12 +97,12 @@ func row(name string) string {
 // transaction it was asked from.
 func serveDB(p *peer, since chan<- string, reply string) {
 	for {
-		data, err := p.f.read()
+		text, err := p.f.read()
 		if err != nil {
 			return
 		}
-		var m message
-		if json.Unmarshal(data, &m) != nil || m.Method == nil {
+		m, err := parseMessage(text)
+		if err != nil || m.Method == nil {
 			continue
 		}
 		result := "{}"
@@ -112,7 +111,7 @@ func serveDB(p *peer, since chan<- string, reply string) {
 			result = testSchema
 		case "monitor_cond_since":
 			var params []any
-			_ = json.Unmarshal(m.Params, &params)
+			_ = json.Unmarshal(m.Params.rest(), &params)
 			since <- fmt.Sprint(params[3])
 			result = reply
 		}

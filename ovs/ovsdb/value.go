@@ -35,19 +35,24 @@ type Row map[string]any
 
 // ParseUUID checks the text form of a UUID.
 func ParseUUID(s string) (UUID, error) {
-	ok := len(s) == 36
+	ok, lower := len(s) == 36, true
 	for i := 0; ok && i < len(s); i++ {
 		switch c := s[i]; {
 		case i == 8 || i == 13 || i == 18 || i == 23:
 			ok = c == '-'
+		case c >= 'A' && c <= 'F':
+			lower = false
 		default:
-			ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+			ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'f'
 		}
 	}
 	if !ok {
 		return "", malformed("uuid %q", s)
 	}
-	return UUID(strings.ToLower(s)), nil
+	if !lower {
+		s = strings.ToLower(s)
+	}
+	return UUID(s), nil
 }
 
 // DecodeValue reads a <value> of RFC 7047, section 5.1.
