@@ -45,6 +45,9 @@ func newCache(c *Client, id string) *Cache {
 func (t *table) expect(rows int) {
 	if t.rows.len == 0 {
 		t.rows.expect(rows)
+		for _, x := range t.indexes {
+			x.rows.expect(rows)
+		}
 	}
 }
 

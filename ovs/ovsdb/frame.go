@@ -64,23 +64,24 @@ func (n *nesting) take(text []byte) (closed bool, err error) {
 }
 
 // string takes the bytes of a string up to the quote that ends it, and returns
-// where that is. Most bytes are of strings.
+// where that is. Most bytes are of strings, and few of those are escaped.
 func (n *nesting) string(text []byte) int {
-	i := 0
-	if n.escape && len(text) > 0 {
-		n.escape = false
-		i++
+	if i := bytes.IndexByte(text, '"'); i > 0 && text[i-1] != '\\' {
+		n.inString, n.escape = false, false
+		return i
 	}
-	for ; i < len(text) && text[i] != '"'; i++ {
-		if text[i] == '\\' {
-			if i++; i == len(text) {
-				n.escape = true
-				break
-			}
+	for i, c := range text {
+		switch {
+		case n.escape:
+			n.escape = false
+		case c == '"':
+			n.inString = false
+			return i
+		default:
+			n.escape = c == '\\'
 		}
 	}
-	n.inString = i == len(text)
-	return i
+	return len(text)
 }
 
 // close ends a level, and forgets it if it is short.
