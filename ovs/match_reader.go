@@ -109,11 +109,15 @@ func mergeSpans(pieces, list []span) []span {
 // put appends the pieces, as one match.
 func (r *MatchReader) put(oxm []byte) {
 	b := r.b
-	for i := range r.pieces {
-		if s := &r.pieces[i]; s.made {
-			b = append(b, r.tmp[s.from:s.to]...)
-		} else {
-			b = append(b, oxm[s.from:s.to]...)
+	if r.last == len(oxm) && len(r.pieces) == 1 {
+		b = append(b, oxm...)
+	} else {
+		for _, s := range r.pieces {
+			from := oxm
+			if s.made {
+				from = r.tmp
+			}
+			b = append(b, from[s.from:s.to]...)
 		}
 	}
 	r.b, r.ends = b, append(r.ends, len(b))

@@ -2,6 +2,7 @@ package openflow
 
 import (
 	"bytes"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -9,24 +10,38 @@ import (
 )
 
 // A flowReader reads descriptions of flows. Matches of a reply share their
-// memory, lists of actions that of their neighbours, and actions that were
-// read lately are not made again. The zero value is ready for use.
+// memory, lists of actions that of their neighbours, and what was read lately
+// is not read again. The zero value is ready for use.
 type flowReader struct {
 	matches ovs.MatchReader
 	slab    []ovs.Action
-	actions int // how many were read
-	recent  *[recentActions]recentAction
+	flows   int // how many were read
+	recent  *recent
 }
 
-const (
-	recentActions = 512 // how many actions a flowReader remembers
-	rememberFrom  = 64  // after how many; fewer are not worth the memory
-)
+// rememberFrom is after how many flows a flowReader remembers; fewer are not
+// worth the memory.
+const rememberFrom = 64
+
+// recent is what was read lately, in the place that the hash of its bytes gives it.
+type recent struct {
+	seed    maphash.Seed
+	actions [512]recentAction
+	lists   [256]recentList
+}
 
 type recentAction struct {
 	action ovs.Action
 	wire   [88]byte // as long as action's length in it says
 }
+
+// A recentList is all actions of a flow.
+type recentList struct {
+	list []ovs.Action
+	wire []byte // of at most maxRecentList
+}
+
+const maxRecentList = 256
 
 // read appends the flows of a description reply's body to out.
 func (d *flowReader) read(out []FlowStat, b []byte) ([]FlowStat, error) {
@@ -114,6 +129,24 @@ func (s *FlowStat) counters(b []byte) (rest []byte, err error) {
 // instructions reads the instructions of a flow (section 7.2.5) as a list of
 // actions, in the order that they have effect in.
 func (d *flowReader) instructions(b []byte) ([]ovs.Action, error) {
+	if d.flows++; d.flows < rememberFrom || len(b) > maxRecentList {
+		return d.readInstructions(b)
+	}
+	if d.recent == nil {
+		d.recent = &recent{seed: maphash.MakeSeed()}
+	}
+	e := &d.recent.lists[maphash.Bytes(d.recent.seed, b)%uint64(len(d.recent.lists))]
+	if e.wire != nil && bytes.Equal(e.wire, b) {
+		return d.keep(append(d.room(), e.list...)), nil
+	}
+	list, err := d.readInstructions(b)
+	if err == nil {
+		e.list, e.wire = append(e.list[:0], list...), append(e.wire[:0], b...)
+	}
+	return list, err
+}
+
+func (d *flowReader) readInstructions(b []byte) ([]ovs.Action, error) {
 	var applied []byte
 	var write, metadata, next ovs.Action
 	var cleared bool
@@ -160,10 +193,14 @@ func (d *flowReader) instructions(b []byte) ([]ovs.Action, error) {
 	if cleared {
 		list = append(list, ovs.ClearActions())
 	}
-	for _, a := range []ovs.Action{write, metadata, next} {
-		if a != nil {
-			list = append(list, a)
-		}
+	if write != nil {
+		list = append(list, write)
+	}
+	if metadata != nil {
+		list = append(list, metadata)
+	}
+	if next != nil {
+		list = append(list, next)
 	}
 	return d.keep(list), nil
 }
@@ -177,21 +214,10 @@ func readFlowCounters(r *reader, s *FlowStat) error {
 
 // action reads an action, which is all of wire, or finds it among those read lately.
 func (d *flowReader) action(wire []byte) (ovs.Action, error) {
-	if len(wire) > len(recentAction{}.wire) {
+	if d.recent == nil || len(wire) > len(recentAction{}.wire) {
 		return readAction(wire, 0)
 	}
-	if d.actions++; d.actions < rememberFrom {
-		return readAction(wire, 0)
-	}
-	if d.recent == nil {
-		d.recent = new([recentActions]recentAction)
-	}
-	h := uint64(0)
-	for i := 0; i+8 <= len(wire); i += 8 {
-		h = (h ^ be.Uint64(wire[i:])) * 0x9e3779b97f4a7c15
-		h ^= h >> 29
-	}
-	e := &d.recent[h%recentActions]
+	e := &d.recent.actions[maphash.Bytes(d.recent.seed, wire)%uint64(len(d.recent.actions))]
 	if e.action != nil && bytes.Equal(e.wire[:len(wire)], wire) {
 		return e.action, nil
 	}
