@@ -1,56 +1,20 @@
 package netpol
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierloom/tierloom/policy"
 )
 
-// Defaults of [Config].
-const (
-	DefaultAllowPriority     = 1000
-	DefaultIsolationPriority = 2000
-)
-
-// Config says how policies are translated. The zero value is good for one cluster.
-type Config struct {
-	// IDPrefix starts every id. An id goes on with the UID of the policy, or
-	// its namespace and name if it has none.
-	IDPrefix string
-	// Tags are put on every group and section.
-	Tags []policy.Tag
-	// ClusterTags are tags that the namespaces of the cluster have, where the
-	// members of several clusters are in one Engine: selectors select no others.
-	ClusterTags []policy.Tag
-	// Namespace returns what [policy.Member.Namespace] is for a namespace; nil
-	// is its name.
-	Namespace func(name string) string
-	// Category of the sections; empty is Application.
-	Category policy.Category
-	// AllowPriority and IsolationPriority are sequence numbers of sections, the
-	// second larger; 0 is the default.
-	AllowPriority, IsolationPriority int
-	// Logged is put on every rule; LogDrops on those of isolation.
-	Logged, LogDrops bool
-}
-
 // Compile translates a policy.
 func Compile(np *networkingv1.NetworkPolicy, cfg Config) ([]policy.Group, []policy.Section, error) {
-	cfg.AllowPriority = cmp.Or(cfg.AllowPriority, DefaultAllowPriority)
-	cfg.IsolationPriority = cmp.Or(cfg.IsolationPriority, DefaultIsolationPriority)
-	cfg.Category = cmp.Or(cfg.Category, policy.Application)
-	if cfg.Namespace == nil {
-		cfg.Namespace = func(name string) string { return name }
-	}
-	if cfg.AllowPriority < 0 || cfg.AllowPriority >= cfg.IsolationPriority || cfg.Category.Rank() < 0 {
-		return nil, nil, fmt.Errorf("netpol: config: category %q, allow priority %d, isolation priority %d: %w",
-			cfg.Category, cfg.AllowPriority, cfg.IsolationPriority, policy.ErrInvalid)
+	if err := cfg.setDefaults(); err != nil {
+		return nil, nil, err
 	}
 	if np == nil {
 		return nil, nil, fmt.Errorf("netpol: no policy: %w", policy.ErrInvalid)
@@ -58,7 +22,8 @@ func Compile(np *networkingv1.NetworkPolicy, cfg Config) ([]policy.Group, []poli
 	if err := Validate(np); err != nil {
 		return nil, nil, err
 	}
-	c := &compiler{Config: cfg, np: np, name: np.Namespace + "/" + np.Name, id: ID(np, cfg)}
+	c := compiler{np: np, namespace: cfg.namespace(np.Namespace)}
+	c.cfg, c.id, c.name = cfg, ID(np, cfg), np.Namespace+"/"+np.Name
 	c.compile()
 	return c.groups, c.sections, nil
 }
@@ -66,50 +31,7 @@ func Compile(np *networkingv1.NetworkPolicy, cfg Config) ([]policy.Group, []poli
 // ID returns the id of the section that has what a policy allows. The ids of
 // all its other objects start with it and "-".
 func ID(np *networkingv1.NetworkPolicy, cfg Config) string {
-	if np.UID != "" {
-		return cfg.IDPrefix + string(np.UID)
-	}
-	return cfg.IDPrefix + np.Namespace + "." + np.Name
-}
-
-type compiler struct {
-	Config
-	np       *networkingv1.NetworkPolicy
-	name     string // for display names
-	id       string
-	groups   []policy.Group
-	sections []policy.Section
-}
-
-func (c *compiler) compile() {
-	spec := c.np.Spec
-	pods := c.group("pods", policy.Group{Criteria: c.own(&spec.PodSelector)})
-	allow := policy.Section{ID: c.id, DisplayName: c.name, Tags: slices.Clone(c.Tags), Category: c.Category, Priority: c.AllowPriority, AppliedTo: []string{pods}}
-	isolation := allow
-	isolation.ID, isolation.Priority = c.id+"-isolation", c.IsolationPriority
-	isolate := func(id string, d policy.Direction) {
-		isolation.Rules = append(isolation.Rules, policy.Rule{ID: id, DisplayName: c.name + " isolation " + id, Sequence: 1,
-			Action: policy.Drop, Direction: d, Logged: c.Logged || c.LogDrops})
-	}
-	types := PolicyTypes(c.np)
-	if slices.Contains(types, networkingv1.PolicyTypeIngress) {
-		for i, r := range spec.Ingress {
-			from := c.peers(fmt.Sprintf("ingress-%d", i), r.From)
-			c.rule(&allow, policy.Rule{ID: fmt.Sprintf("ingress-%d", i), Direction: policy.Ingress, Sources: from, Services: services(r.Ports)})
-		}
-		isolate("ingress", policy.Ingress)
-	}
-	if slices.Contains(types, networkingv1.PolicyTypeEgress) {
-		for i, r := range spec.Egress {
-			to := c.peers(fmt.Sprintf("egress-%d", i), r.To)
-			c.rule(&allow, policy.Rule{ID: fmt.Sprintf("egress-%d", i), Direction: policy.Egress, Destinations: to, Services: services(r.Ports)})
-		}
-		isolate("egress", policy.Egress)
-	}
-	if len(allow.Rules) > 0 {
-		c.sections = append(c.sections, allow)
-	}
-	c.sections = append(c.sections, isolation)
+	return cfg.id(string(np.UID), np.Namespace, np.Name)
 }
 
 // PolicyTypes returns the directions that a policy isolates pods in.
@@ -117,66 +39,181 @@ func PolicyTypes(np *networkingv1.NetworkPolicy) []networkingv1.PolicyType {
 	if len(np.Spec.PolicyTypes) > 0 {
 		return np.Spec.PolicyTypes
 	}
-	types := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
 	if len(np.Spec.Egress) > 0 {
-		types = append(types, networkingv1.PolicyTypeEgress)
+		return []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 	}
-	return types
+	return []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
 }
 
-// rule adds a rule that allows. The order of such rules makes no difference:
+// isolates reports in which directions a policy isolates pods.
+func isolates(spec *networkingv1.NetworkPolicySpec) (ingress, egress bool) {
+	if len(spec.PolicyTypes) == 0 {
+		return true, len(spec.Egress) > 0
+	}
+	for _, t := range spec.PolicyTypes {
+		ingress = ingress || t == networkingv1.PolicyTypeIngress
+		egress = egress || t == networkingv1.PolicyTypeEgress
+	}
+	return ingress, egress
+}
+
+type compiler struct {
+	builder
+	np        *networkingv1.NetworkPolicy
+	namespace string
+	rules     []policy.Rule
+}
+
+func (c *compiler) compile() {
+	spec := &c.np.Spec
+	ingress, egress := isolates(spec)
+	c.grow(c.size(ingress, egress))
+	scope := c.list(c.group("pods", policy.Group{Criteria: c.pods(c.namespace, &spec.PodSelector)}))
+	if ingress {
+		for i := range spec.Ingress {
+			r := &spec.Ingress[i]
+			id := numbered("ingress", i)
+			c.allow(policy.Rule{ID: id, Direction: policy.Ingress, Sources: c.peers(id, r.From), Services: c.portServices(r.Ports)})
+		}
+	}
+	if egress {
+		for i := range spec.Egress {
+			r := &spec.Egress[i]
+			id := numbered("egress", i)
+			c.allow(policy.Rule{ID: id, Direction: policy.Egress, Destinations: c.peers(id, r.To), Services: c.portServices(r.Ports)})
+		}
+	}
+	if n := len(c.rules); n > 0 {
+		c.section(c.id, c.cfg.AllowPriority, scope, c.rules[:n:n])
+	}
+	n := len(c.rules)
+	if ingress {
+		c.isolate("ingress", policy.Ingress)
+	}
+	if egress {
+		c.isolate("egress", policy.Egress)
+	}
+	c.section(c.id+"-isolation", c.cfg.IsolationPriority, scope, c.rules[n:])
+}
+
+// size counts what the policy needs, and makes room for rules and sections.
+func (c *compiler) size(ingress, egress bool) size {
+	var n size
+	spec := &c.np.Spec
+	n.selector(&c.cfg, &spec.PodSelector)
+	rules := 0
+	count := func(peers []networkingv1.NetworkPolicyPeer) {
+		rules++
+		for i := range peers {
+			n.selector(&c.cfg, peers[i].NamespaceSelector, peers[i].PodSelector)
+		}
+	}
+	if ingress {
+		for i := range spec.Ingress {
+			count(spec.Ingress[i].From)
+		}
+	}
+	if egress {
+		for i := range spec.Egress {
+			count(spec.Egress[i].To)
+		}
+	}
+	sections := 1
+	if rules > 0 {
+		sections = 2
+	}
+	for _, isolated := range [...]bool{ingress, egress} {
+		if isolated {
+			rules++
+		}
+	}
+	c.sections, c.rules = make([]policy.Section, 0, sections), make([]policy.Rule, 0, rules)
+	return n
+}
+
+func (c *compiler) section(id string, priority int, scope []string, rules []policy.Rule) {
+	c.sections = append(c.sections, policy.Section{ID: id, DisplayName: c.name, Tags: c.cfg.Tags, Category: c.cfg.Category,
+		Priority: priority, AppliedTo: scope, Rules: rules})
+}
+
+// allow adds a rule that allows. The order of such rules makes no difference:
 // one sequence number makes them peers.
-func (c *compiler) rule(s *policy.Section, r policy.Rule) {
-	r.DisplayName, r.Sequence, r.Action, r.Logged = c.name+" "+r.ID, 1, policy.Allow, c.Logged
-	s.Rules = append(s.Rules, r)
+func (c *compiler) allow(r policy.Rule) {
+	r.DisplayName, r.Sequence, r.Action, r.Logged = c.name+" "+r.ID, 1, policy.Allow, c.cfg.Logged
+	c.rules = append(c.rules, r)
 }
 
-func (c *compiler) group(suffix string, g policy.Group) string {
-	g.ID, g.DisplayName, g.Tags = c.id+"-"+suffix, c.name+" "+suffix, slices.Clone(c.Tags)
-	c.groups = append(c.groups, g)
-	return g.ID
+func (c *compiler) isolate(id string, d policy.Direction) {
+	c.rules = append(c.rules, policy.Rule{ID: id, DisplayName: c.name + " isolation " + id, Sequence: 1,
+		Action: policy.Drop, Direction: d, Logged: c.cfg.Logged || c.cfg.LogDrops})
 }
 
 // peers returns the groups of a rule's peers; none is any.
 func (c *compiler) peers(rule string, list []networkingv1.NetworkPolicyPeer) []string {
-	var ids []string
-	for i, p := range list {
-		g := policy.Group{}
-		if p.IPBlock != nil {
-			g.IPs = []netip.Prefix{prefix(p.IPBlock.CIDR)}
-			for _, x := range p.IPBlock.Except {
-				g.ExcludedIPs = append(g.ExcludedIPs, prefix(x))
-			}
-		} else {
+	var buf [8]string
+	ids := buf[:0]
+	for i := range list {
+		p := &list[i]
+		var g policy.Group
+		switch {
+		case p.IPBlock != nil:
+			g.IPs, g.ExcludedIPs = c.block(p.IPBlock)
+		case p.NamespaceSelector == nil:
+			g.Criteria = c.pods(c.namespace, p.PodSelector)
+		default:
 			g.Criteria = c.selected(p.NamespaceSelector, p.PodSelector)
 		}
-		ids = append(ids, c.group(fmt.Sprintf("%s-%d", rule, i), g))
+		ids = append(ids, c.group(numbered(rule, i), g))
 	}
-	return ids
+	return c.copied(ids)
 }
 
-// own selects pods of the policy's namespace.
-func (c *compiler) own(pods *metav1.LabelSelector) policy.Expr {
-	all := []policy.Expr{policy.InNamespace(c.Namespace(c.np.Namespace))}
-	return policy.And(append(all, append(c.cluster(), selector(pods, policy.OfMember)...)...)...)
+func (c *compiler) block(b *networkingv1.IPBlock) (cidr, except []netip.Prefix) {
+	all := make([]netip.Prefix, 1, 1+len(b.Except))
+	all[0] = prefix(b.CIDR)
+	for _, x := range b.Except {
+		all = append(all, prefix(x))
+	}
+	if len(all) == 1 {
+		return all, nil
+	}
+	return all[:1:1], all[1:]
 }
 
-func (c *compiler) selected(namespaces, pods *metav1.LabelSelector) policy.Expr {
-	if namespaces == nil {
-		return c.own(pods)
+// portServices returns what ports that have been validated mean; none is any.
+func (c *compiler) portServices(ports []networkingv1.NetworkPolicyPort) []policy.Service {
+	if len(ports) == 0 {
+		return nil
 	}
-	all := append(c.cluster(), policy.When(policy.Condition{Subject: policy.OfNamespace, Key: policy.KeyName, Operator: policy.Exists}))
-	all = append(all, selector(namespaces, policy.OfNamespace)...)
-	if pods != nil {
-		all = append(all, selector(pods, policy.OfMember)...)
-	}
-	return policy.And(all...)
-}
-
-func (c *compiler) cluster() []policy.Expr {
-	var out []policy.Expr
-	for _, t := range c.ClusterTags {
-		out = append(out, policy.NamespaceTagEquals(t.Scope, t.Tag))
+	out, ranges := make([]policy.Service, len(ports)), make([]policy.PortRange, len(ports))
+	for i := range ports {
+		p, s := &ports[i], &out[i]
+		if s.Protocol = policy.TCP; p.Protocol != nil {
+			s.Protocol = protocol(*p.Protocol)
+		}
+		switch {
+		case p.Port == nil:
+		case p.Port.Type == intstr.String:
+			s.NamedPort = p.Port.StrVal
+		default:
+			if ranges[i] = policy.Port(uint16(p.Port.IntVal)); p.EndPort != nil {
+				ranges[i].To = uint16(*p.EndPort)
+			}
+			s.Ports = ranges[i : i+1 : i+1]
+		}
 	}
 	return out
+}
+
+// protocol returns the number of a protocol, 0 if it is none that has ports.
+func protocol(p corev1.Protocol) policy.Protocol {
+	switch p {
+	case corev1.ProtocolTCP:
+		return policy.TCP
+	case corev1.ProtocolUDP:
+		return policy.UDP
+	case corev1.ProtocolSCTP:
+		return policy.SCTP
+	}
+	return 0
 }

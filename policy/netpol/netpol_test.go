@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
@@ -311,4 +312,36 @@ func TestValidate(t *testing.T) {
 	_, _, err = netpol.Compile(parse(t, "", `{podSelector: {}, ingress: [{ports: [{port: 0}]}]}`), netpol.Config{})
 	require.ErrorContains(t, err, "metadata.name: Required value", "all faults are reported")
 	require.ErrorContains(t, err, "spec.ingress[0].ports[0].port")
+}
+
+// What selects the same by the same terms is the same value, whoever asks and in
+// whatever order: an Engine keeps it once.
+func TestEqualSelectorsAreEqual(t *testing.T) {
+	criteria := func(name, spec string) policy.Expr {
+		groups, _, err := netpol.Compile(parse(t, name, spec), netpol.Config{})
+		require.NoError(t, err)
+		return groups[0].Criteria
+	}
+	want := criteria("a", `{podSelector: {matchLabels: {app: web, tier: front}, matchExpressions: [{key: x, operator: NotIn, values: [a, b]}]}}`)
+	for _, spec := range []string{
+		`{podSelector: {matchLabels: {tier: front, app: web}, matchExpressions: [{key: x, operator: NotIn, values: [b, a, b]}]}, ingress: [{}]}`,
+		`{podSelector: {matchExpressions: [{key: x, operator: NotIn, values: [b, a]}, {key: tier, operator: In, values: [front]}, {key: app, operator: In, values: [web]}]}}`,
+		`{podSelector: {matchLabels: {app: web}, matchExpressions: [{key: tier, operator: In, values: [front, front]}, {key: x, operator: NotIn, values: [a, b]}, {key: app, operator: In, values: [web]}]}}`,
+	} {
+		require.Empty(t, cmp.Diff(want, criteria("b", spec)), spec)
+	}
+	groups, _, err := netpol.Compile(parse(t, "c", `{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]}`), netpol.Config{})
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(groups[0].Criteria, groups[1].Criteria), "a peer that is the pods themselves")
+}
+
+func TestValidateDoesNotAllocate(t *testing.T) {
+	np := parse(t, "p", `{podSelector: {matchLabels: {app.kubernetes.io/name: web}}, policyTypes: [Ingress, Egress],
+		ingress: [{from: [{podSelector: {matchExpressions: [{key: a, operator: In, values: [x, y]}]}, namespaceSelector: {}}], ports: [{port: 80, endPort: 90}]}],
+		egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}]}`)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		if err := netpol.Validate(np); err != nil {
+			t.Error(err)
+		}
+	}))
 }

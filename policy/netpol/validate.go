@@ -1,148 +1,140 @@
 package netpol
 
 import (
-	"fmt"
 	"net/netip"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"github.com/tierloom/tierloom/policy"
 )
 
-// Validate reports all faults of a policy, as the API server would.
+// Validate reports all faults of a policy, as the API server would. It does
+// not allocate where there are none.
 func Validate(np *networkingv1.NetworkPolicy) error {
-	var all field.ErrorList
-	meta, spec := field.NewPath("metadata"), field.NewPath("spec")
+	var f faults
+	meta, spec := path{name: "metadata"}, path{name: "spec"}
 	if np.Name == "" {
-		all = append(all, field.Required(meta.Child("name"), ""))
+		at := meta.child("name")
+		f.required(&at, "")
 	}
 	if np.Namespace == "" {
-		all = append(all, field.Required(meta.Child("namespace"), ""))
+		at := meta.child("namespace")
+		f.required(&at, "")
 	}
-	all = append(all, checkSelector(&np.Spec.PodSelector, spec.Child("podSelector"))...)
-	for i, r := range np.Spec.Ingress {
-		at := spec.Child("ingress").Index(i)
-		all = append(all, checkPorts(r.Ports, at.Child("ports"))...)
-		all = append(all, checkPeers(r.From, at.Child("from"))...)
+	pods, ingress, egress, types := spec.child("podSelector"), spec.child("ingress"), spec.child("egress"), spec.child("policyTypes")
+	f.selector(&np.Spec.PodSelector, &pods)
+	for i := range np.Spec.Ingress {
+		r, at := &np.Spec.Ingress[i], ingress.at(i)
+		ports, from := at.child("ports"), at.child("from")
+		f.portList(r.Ports, &ports)
+		f.peers(r.From, &from)
 	}
-	for i, r := range np.Spec.Egress {
-		at := spec.Child("egress").Index(i)
-		all = append(all, checkPorts(r.Ports, at.Child("ports"))...)
-		all = append(all, checkPeers(r.To, at.Child("to"))...)
+	for i := range np.Spec.Egress {
+		r, at := &np.Spec.Egress[i], egress.at(i)
+		ports, to := at.child("ports"), at.child("to")
+		f.portList(r.Ports, &ports)
+		f.peers(r.To, &to)
 	}
-	types := spec.Child("policyTypes")
 	if n := len(np.Spec.PolicyTypes); n > 2 {
-		all = append(all, field.Invalid(types, n, "at most two"))
+		f.number(&types, n, "at most two")
 	}
 	for i, t := range np.Spec.PolicyTypes {
 		if t != networkingv1.PolicyTypeIngress && t != networkingv1.PolicyTypeEgress {
-			all = append(all, field.NotSupported(types.Index(i), t, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}))
+			at := types.at(i)
+			f.notOneOf(&at, string(t), string(networkingv1.PolicyTypeIngress), string(networkingv1.PolicyTypeEgress))
 		}
 	}
-	if len(all) == 0 {
-		return nil
-	}
-	return fmt.Errorf("netpol: policy %s/%s: %w: %w", np.Namespace, np.Name, policy.ErrInvalid, all.ToAggregate())
+	return f.err("policy", np.Namespace, np.Name)
 }
 
-func checkSelector(s *metav1.LabelSelector, at *field.Path) field.ErrorList {
-	return metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, at)
-}
-
-func checkPeers(list []networkingv1.NetworkPolicyPeer, at *field.Path) field.ErrorList {
-	var all field.ErrorList
-	for i, p := range list {
-		at := at.Index(i)
+func (f *faults) peers(list []networkingv1.NetworkPolicyPeer, parent *path) {
+	for i := range list {
+		p, at := &list[i], parent.at(i)
 		selects := p.PodSelector != nil || p.NamespaceSelector != nil
 		switch {
 		case p.IPBlock == nil && !selects:
-			all = append(all, field.Required(at, "must specify a peer"))
+			f.required(&at, "must specify a peer")
 		case p.IPBlock != nil && selects:
-			all = append(all, field.Forbidden(at, "may not specify both ipBlock and another peer"))
+			f.forbidden(&at, "may not specify both ipBlock and another peer")
 		}
 		if p.PodSelector != nil {
-			all = append(all, checkSelector(p.PodSelector, at.Child("podSelector"))...)
+			at := at.child("podSelector")
+			f.selector(p.PodSelector, &at)
 		}
 		if p.NamespaceSelector != nil {
-			all = append(all, checkSelector(p.NamespaceSelector, at.Child("namespaceSelector"))...)
+			at := at.child("namespaceSelector")
+			f.selector(p.NamespaceSelector, &at)
 		}
 		if p.IPBlock != nil {
-			all = append(all, checkBlock(p.IPBlock, at.Child("ipBlock"))...)
+			at := at.child("ipBlock")
+			f.block(p.IPBlock, &at)
 		}
 	}
-	return all
 }
 
-func checkBlock(b *networkingv1.IPBlock, at *field.Path) field.ErrorList {
-	cidr, fault := checkCIDR(b.CIDR, at.Child("cidr"))
-	all := fault
+func (f *faults) block(b *networkingv1.IPBlock, at *path) {
+	atCIDR, except := at.child("cidr"), at.child("except")
+	cidr, ok := f.cidr(b.CIDR, &atCIDR)
 	for i, s := range b.Except {
-		at := at.Child("except").Index(i)
-		x, fault := checkCIDR(s, at)
-		all = append(all, fault...)
-		if len(fault) == 0 && cidr.IsValid() && (x.Bits() <= cidr.Bits() || !cidr.Contains(x.Addr())) {
-			all = append(all, field.Invalid(at, s, "must be a strict subset of cidr"))
+		at := except.at(i)
+		x, fine := f.cidr(s, &at)
+		if ok && fine && (x.Bits() <= cidr.Bits() || !cidr.Contains(x.Addr())) {
+			f.text(&at, s, "must be a strict subset of cidr")
 		}
 	}
-	return all
 }
 
-func checkCIDR(s string, at *field.Path) (netip.Prefix, field.ErrorList) {
+func (f *faults) cidr(s string, at *path) (netip.Prefix, bool) {
 	if s == "" {
-		return netip.Prefix{}, field.ErrorList{field.Required(at, "")}
+		f.required(at, "")
+		return netip.Prefix{}, false
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil || p.Addr().Is4In6() {
-		return netip.Prefix{}, field.ErrorList{field.Invalid(at, s, "not a valid CIDR")}
+		f.text(at, s, "not a valid CIDR")
+		return netip.Prefix{}, false
 	}
-	return p.Masked(), nil
+	return p.Masked(), true
 }
 
-func checkPorts(list []networkingv1.NetworkPolicyPort, at *field.Path) field.ErrorList {
-	var all field.ErrorList
-	for i, p := range list {
-		at := at.Index(i)
-		if p.Protocol != nil {
-			if _, ok := protocols[*p.Protocol]; !ok {
-				all = append(all, field.NotSupported(at.Child("protocol"), *p.Protocol, []string{"SCTP", "TCP", "UDP"}))
-			}
+func (f *faults) portList(list []networkingv1.NetworkPolicyPort, parent *path) {
+	for i := range list {
+		p, at := &list[i], parent.at(i)
+		port, end := at.child("port"), at.child("endPort")
+		if p.Protocol != nil && protocol(*p.Protocol) == 0 {
+			at := at.child("protocol")
+			f.notOneOf(&at, string(*p.Protocol), "SCTP", "TCP", "UDP")
 		}
 		switch {
 		case p.Port == nil && p.EndPort != nil:
-			all = append(all, field.Required(at.Child("port"), "must be set with endPort"))
+			f.required(&port, "must be set with endPort")
 		case p.Port == nil:
 		case p.Port.Type == intstr.String:
 			for _, msg := range validation.IsValidPortName(p.Port.StrVal) {
-				all = append(all, field.Invalid(at.Child("port"), p.Port.StrVal, msg))
+				f.text(&port, p.Port.StrVal, msg)
 			}
 			if p.EndPort != nil {
-				all = append(all, field.Invalid(at.Child("endPort"), *p.EndPort, "may not be set with a named port"))
+				f.number(&end, int(*p.EndPort), "may not be set with a named port")
 			}
 		default:
-			all = append(all, checkRange(p.Port.IntVal, p.EndPort, at)...)
+			f.portRange(p.Port.IntVal, p.EndPort, &port, &end)
 		}
 	}
-	return all
 }
 
-func checkRange(port int32, end *int32, at *field.Path) field.ErrorList {
-	var all field.ErrorList
-	for _, msg := range validation.IsValidPortNum(int(port)) {
-		all = append(all, field.Invalid(at.Child("port"), port, msg))
+func (f *faults) portRange(from int32, to *int32, port, end *path) {
+	f.portNumber(from, port)
+	if to == nil {
+		return
 	}
-	if end == nil {
-		return all
+	f.portNumber(*to, end)
+	if *to < from {
+		f.number(end, int(*to), "must be at least port")
 	}
-	for _, msg := range validation.IsValidPortNum(int(*end)) {
-		all = append(all, field.Invalid(at.Child("endPort"), *end, msg))
+}
+
+func (f *faults) portNumber(n int32, at *path) {
+	if n < 1 || n > 65535 {
+		f.number(at, int(n), "must be between 1 and 65535, inclusive")
 	}
-	if *end < port {
-		all = append(all, field.Invalid(at.Child("endPort"), *end, "must be at least port"))
-	}
-	return all
 }
