@@ -31,7 +31,10 @@ func Compile(np *networkingv1.NetworkPolicy, cfg Config) ([]policy.Group, []poli
 // ID returns the id of the section that has what a policy allows. The ids of
 // all its other objects start with it and "-".
 func ID(np *networkingv1.NetworkPolicy, cfg Config) string {
-	return cfg.id(string(np.UID), np.Namespace, np.Name)
+	if np.UID != "" {
+		return cfg.IDPrefix + string(np.UID)
+	}
+	return cfg.IDPrefix + np.Namespace + "." + np.Name
 }
 
 // PolicyTypes returns the directions that a policy isolates pods in.

@@ -1,0 +1,66 @@
+package netpol
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tierloom/tierloom/policy"
+)
+
+// NodeKind is [policy.Member.Kind] of nodes.
+const NodeKind = "Node"
+
+// NodeMember returns a node as policies see it: its labels for tags, with
+// ClusterTags, and those of status.addresses that are IP addresses. It is a peer and
+// no port of ours: no rule is tried at it.
+func NodeMember(node *corev1.Node, cfg Config) policy.Member {
+	m := policy.Member{ID: NodeID(node, cfg), Kind: NodeKind, Tags: slices.Clone(cfg.ClusterTags)}
+	for _, k := range slices.Sorted(maps.Keys(node.Labels)) {
+		m.Tags = append(m.Tags, policy.Tag{Scope: k, Tag: node.Labels[k]})
+	}
+	for _, a := range node.Status.Addresses {
+		ip, err := netip.ParseAddr(a.Address)
+		if err != nil || ip.Zone() != "" {
+			continue // a host name
+		}
+		if ip = ip.Unmap(); !slices.Contains(m.IPs, ip) {
+			m.IPs = append(m.IPs, ip)
+		}
+	}
+	return m
+}
+
+// NodeID returns the id of a node's member. The ids of what CompileNode makes
+// start with it and "-".
+func NodeID(node *corev1.Node, cfg Config) string {
+	return cfg.id(node.UID, "node", node.Name)
+}
+
+// CompileNode returns what lets a node and its own pods talk, such as for the
+// probes of its kubelet. Pods are those with a tag of NodeScope and the node's
+// name. What the node sends comes before all policies, in NodeCategory: only sections
+// in a category before that, or before it in that one, keep it away. What a pod sends
+// to its node comes before the isolation of NetworkPolicies and after tier Admin.
+func CompileNode(node *corev1.Node, cfg Config) ([]policy.Group, []policy.Section, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, nil, err
+	}
+	b := builder{cfg: cfg, id: NodeID(node, cfg), name: "node " + node.Name}
+	b.when(policy.Condition{Subject: policy.OfMember, Operator: policy.Equals, Scope: cfg.NodeScope, Values: b.list(node.Name)})
+	b.inCluster(policy.OfNamespace)
+	scope := []string{b.group("pods", policy.Group{Criteria: b.all(0)})}
+	from := []string{b.group("sources", policy.Group{Members: []string{b.id}, IPs: cfg.NodeSources})}
+	sections := []policy.Section{
+		{ID: b.id + "-in", Category: cfg.NodeCategory, Rules: []policy.Rule{{ID: "in", Sources: from, Direction: policy.Ingress}}},
+		{ID: b.id + "-out", Category: cfg.Category, Priority: cfg.AllowPriority, Rules: []policy.Rule{{ID: "out", Destinations: from, Direction: policy.Egress}}},
+	}
+	for i := range sections {
+		s := &sections[i]
+		s.DisplayName, s.Tags, s.AppliedTo = b.name, cfg.Tags, scope
+		s.Rules[0].Action, s.Rules[0].Logged = policy.Allow, cfg.Logged
+	}
+	return b.groups, sections, nil
+}
