@@ -16,7 +16,7 @@ const (
 	DefaultIsolationPriority = 2000
 	DefaultTierPriority      = 1000 // of an AdminTier or BaselineTier policy of priority 0
 	DefaultLastPriority      = 9000
-	DefaultNodeScope         = "node"
+	DefaultNodeScope         = "spec:nodeName" // no label can have a colon
 )
 
 // Config says how policies are translated. The zero value is good for one cluster.
@@ -74,7 +74,7 @@ func (c *Config) setDefaults() error {
 	c.Category = cmp.Or(c.Category, policy.Application)
 	c.AdminCategory = cmp.Or(c.AdminCategory, policy.Environment)
 	c.NodeCategory = cmp.Or(c.NodeCategory, policy.Infrastructure)
-	c.NodeScope = cmp.Or(c.NodeScope, DefaultNodeScope)
+	c.NodeScope = c.nodeScope()
 	switch {
 	case c.AllowPriority < 0 || c.AllowPriority >= c.IsolationPriority:
 		return invalid("allow priority %d, isolation priority %d: want the second larger", c.AllowPriority, c.IsolationPriority)
@@ -95,6 +95,8 @@ func (c *Config) setDefaults() error {
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("netpol: config: "+format+": %w", append(args, policy.ErrInvalid)...)
 }
+
+func (c *Config) nodeScope() string { return cmp.Or(c.NodeScope, DefaultNodeScope) }
 
 // namespace returns what members call a namespace.
 func (c *Config) namespace(name string) string {

@@ -1,43 +1,10 @@
 package netpol
 
 import (
-	"maps"
-	"net/netip"
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tierloom/tierloom/policy"
 )
-
-// NodeKind is [policy.Member.Kind] of nodes.
-const NodeKind = "Node"
-
-// NodeMember returns a node as policies see it: its labels for tags, with
-// ClusterTags, and those of status.addresses that are IP addresses. It is a peer and
-// no port of ours: no rule is tried at it.
-func NodeMember(node *corev1.Node, cfg Config) policy.Member {
-	m := policy.Member{ID: NodeID(node, cfg), Kind: NodeKind, Tags: slices.Clone(cfg.ClusterTags)}
-	for _, k := range slices.Sorted(maps.Keys(node.Labels)) {
-		m.Tags = append(m.Tags, policy.Tag{Scope: k, Tag: node.Labels[k]})
-	}
-	for _, a := range node.Status.Addresses {
-		ip, err := netip.ParseAddr(a.Address)
-		if err != nil || ip.Zone() != "" {
-			continue // a host name
-		}
-		if ip = ip.Unmap(); !slices.Contains(m.IPs, ip) {
-			m.IPs = append(m.IPs, ip)
-		}
-	}
-	return m
-}
-
-// NodeID returns the id of a node's member. The ids of what CompileNode makes
-// start with it and "-".
-func NodeID(node *corev1.Node, cfg Config) string {
-	return cfg.id(node.UID, "node", node.Name)
-}
 
 // CompileNode returns what lets a node and its own pods talk, such as for the
 // probes of its kubelet. Pods are those with a tag of NodeScope and the node's
