@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -12,17 +14,21 @@ import (
 	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/examples/internal/ncp"
 	"github.com/tierloom/tierloom/examples/internal/proc"
+	"github.com/tierloom/tierloom/policy/netpol"
 )
 
 type config struct {
-	Cluster      string   `json:"cluster"`
-	Manager      string   `json:"manager"`
-	SubnetPrefix int      `json:"subnet_prefix"`
-	MTU          int      `json:"mtu"`
-	Manifests    string   `json:"manifests"`
-	Status       string   `json:"status"`
-	Kubeconfig   string   `json:"kubeconfig"`
-	TLS          proc.TLS `json:"tls"`
+	Cluster      string `json:"cluster"`
+	Manager      string `json:"manager"`
+	SubnetPrefix int    `json:"subnet_prefix"`
+	MTU          int    `json:"mtu"`
+	Manifests    string `json:"manifests"`
+	Status       string `json:"status"`
+	Kubeconfig   string `json:"kubeconfig"`
+	// Baseline is allow_cluster, allow_namespace or allow_namespace_strict.
+	Baseline    string         `json:"baseline_policy_type"`
+	NodeSources []netip.Prefix `json:"node_sources"`
+	TLS         proc.TLS       `json:"tls"`
 }
 
 func (c *config) validate() error {
@@ -35,6 +41,9 @@ func (c *config) validate() error {
 	}
 	if c.Manifests != "" && c.Status == "" {
 		errs = append(errs, errors.New("status: required with manifests"))
+	}
+	if err := new(netpol.Baseline).UnmarshalText([]byte(c.Baseline)); err != nil {
+		errs = append(errs, fmt.Errorf("baseline_policy_type: %w", err))
 	}
 	return errors.Join(append(errs, c.TLS.Validate())...)
 }
@@ -51,6 +60,7 @@ func main() {
 			fs.StringVar(&cfg.Manifests, "manifests", cfg.Manifests, "standalone mode: `folder` of manifests")
 			fs.StringVar(&cfg.Status, "status", cfg.Status, "standalone mode: `folder` for what an API server would keep")
 			fs.StringVar(&cfg.Kubeconfig, "kubeconfig", cfg.Kubeconfig, "`file` that says where the Kubernetes API server is")
+			fs.StringVar(&cfg.Baseline, "baseline-policy-type", cfg.Baseline, "what holds where no policy decides: allow_cluster, allow_namespace, allow_namespace_strict or `none`")
 			cfg.TLS.Flags(fs)
 		},
 		Validate: cfg.validate,
@@ -71,6 +81,7 @@ func run(ctx context.Context, cfg config, env proc.Env) error {
 	}
 	c, err := ncp.New(ncp.Config{
 		Cluster: cfg.Cluster, SubnetPrefix: cfg.SubnetPrefix, MTU: cfg.MTU,
+		Baseline: netpol.Baseline(cfg.Baseline), NodeSources: cfg.NodeSources,
 		Source: source, Reporter: source, Manager: api.NewClient(cfg.Manager, hc), Log: env.Log,
 	})
 	if err != nil {

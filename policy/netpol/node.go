@@ -10,10 +10,14 @@ import (
 // probes of its kubelet. Pods are those with a tag of NodeScope and the node's
 // name. What the node sends comes before all policies, in NodeCategory: only sections
 // in a category before that, or before it in that one, keep it away. What a pod sends
-// to its node comes before the isolation of NetworkPolicies and after tier Admin.
+// to its node comes before the isolation of NetworkPolicies and after tier Admin. A node
+// without addresses and NodeSources has nothing to be let.
 func CompileNode(node *corev1.Node, cfg Config) ([]policy.Group, []policy.Section, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, nil, err
+	}
+	if len(NodeMember(node, cfg).IPs)+len(cfg.NodeSources) == 0 {
+		return nil, nil, nil
 	}
 	b := builder{cfg: cfg, id: NodeID(node, cfg), name: "node " + node.Name}
 	b.when(policy.Condition{Subject: policy.OfMember, Operator: policy.Equals, Scope: cfg.NodeScope, Values: b.list(node.Name)})

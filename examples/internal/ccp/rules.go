@@ -10,6 +10,7 @@ import (
 
 	"github.com/tierloom/tierloom/examples/internal/model"
 	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/netpol"
 	"github.com/tierloom/tierloom/reconcile/intent"
 	"github.com/tierloom/tierloom/topology"
 )
@@ -39,7 +40,7 @@ func (r *rules) update(objs []intent.Object, n network) []error {
 		if o.ResourceType == model.KindSegmentPort {
 			version += " " + fmt.Sprint(segmentTags(n, o.ID))
 		}
-		if !slices.Contains([]string{model.KindSegmentPort, model.KindGroup, model.KindSection}, o.ResourceType) {
+		if !slices.Contains([]string{model.KindSegmentPort, model.KindClusterNode, model.KindGroup, model.KindSection}, o.ResourceType) {
 			continue
 		}
 		delete(gone, o.Key())
@@ -54,7 +55,7 @@ func (r *rules) update(objs []intent.Object, n network) []error {
 	for k := range gone {
 		delete(r.seen, k)
 		switch k.ResourceType {
-		case model.KindSegmentPort:
+		case model.KindSegmentPort, model.KindClusterNode:
 			r.engine.DeleteMember(k.ID)
 		case model.KindGroup:
 			r.engine.DeleteGroup(k.ID)
@@ -73,6 +74,16 @@ func (r *rules) set(o intent.Object, n network) error {
 			return nil
 		}
 		return r.engine.SetMember(member(p, segmentTags(n, o.ID)))
+	case model.KindClusterNode:
+		node, err := model.Decode[model.ClusterNode](o)
+		if err != nil {
+			return err
+		}
+		m := policy.Member{ID: o.ID, Kind: netpol.NodeKind, IPs: node.Addresses}
+		for _, t := range o.Tags {
+			m.Tags = append(m.Tags, policy.Tag(t))
+		}
+		return r.engine.SetMember(m)
 	case model.KindGroup:
 		g, err := model.Decode[policy.Group](o)
 		if err != nil {
@@ -98,7 +109,7 @@ var scopes = model.DefaultScopes()
 
 // member is a port as rules see it. Its namespace is that of its cluster.
 func member(p model.Port, segment []topology.Tag) policy.Member {
-	m := policy.Member{ID: p.ID, Kind: "Pod", IPs: p.IPs(), Ports: map[string]policy.NamedPort{}}
+	m := policy.Member{ID: p.ID, Kind: netpol.PodKind, IPs: p.IPs(), Ports: map[string]policy.NamedPort{}}
 	var cluster, project string
 	for _, t := range p.Tags {
 		m.Tags = append(m.Tags, policy.Tag(t))

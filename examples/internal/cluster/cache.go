@@ -113,6 +113,11 @@ func (c *Cache) NetworkPolicy(namespace, name string) (*networkingv1.NetworkPoli
 	return find[*networkingv1.NetworkPolicy](c, KindNetworkPolicy, namespace, name)
 }
 
+// ClusterNetworkPolicy finds a cluster-wide network policy.
+func (c *Cache) ClusterNetworkPolicy(name string) (*ClusterNetworkPolicy, bool) {
+	return find[*ClusterNetworkPolicy](c, KindClusterNetworkPolicy, "", name)
+}
+
 // Group finds an administrator's group.
 func (c *Cache) Group(name string) (*Group, bool) { return find[*Group](c, KindGroup, "", name) }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,11 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -81,12 +77,6 @@ func OpenKube(kubeconfig, node string, log *slog.Logger) (*Kube, error) {
 // Cache implements [Source].
 func (k *Kube) Cache() *Cache { return k.cache }
 
-// Our own kinds (deploy/crds.yaml).
-var (
-	groupResource  = schema.GroupVersionResource{Group: "tierloom.io", Version: "v1alpha1", Resource: "groups"}
-	policyResource = schema.GroupVersionResource{Group: "tierloom.io", Version: "v1alpha1", Resource: "securitypolicies"}
-)
-
 // Run implements [Source]. Losing the API server is not an error: informers
 // list again when it is back.
 func (k *Kube) Run(ctx context.Context, synced func(), changed func(Ref)) error {
@@ -98,16 +88,11 @@ func (k *Kube) Run(ctx context.Context, synced func(), changed func(Ref)) error 
 	if k.cfg.Node == "" {
 		maps.Copy(watched, k.clusterKinds())
 		if k.cfg.Dynamic != nil {
-			installed, err := k.waitOwnKinds(ctx)
+			served, err := k.waitExtensions(ctx, &wg)
 			if err != nil {
 				return nil
 			}
-			if installed {
-				maps.Copy(watched, k.ownKinds())
-			} else {
-				k.log.Info("no administrator's kinds: their CustomResourceDefinitions are not installed")
-				wg.Go(func() { k.addOwnKinds(ctx, &wg) })
-			}
+			maps.Copy(watched, served)
 		}
 	}
 	handled, err := k.start(ctx, &wg, watched)
@@ -141,14 +126,6 @@ func (k *Kube) clusterKinds() map[string]cache.SharedIndexInformer {
 	}
 }
 
-func (k *Kube) ownKinds() map[string]cache.SharedIndexInformer {
-	f := dynamicinformer.NewDynamicSharedInformerFactory(k.cfg.Dynamic, 0)
-	return map[string]cache.SharedIndexInformer{
-		KindGroup:          f.ForResource(groupResource).Informer(),
-		KindSecurityPolicy: f.ForResource(policyResource).Informer(),
-	}
-}
-
 // start runs the informers until ctx is done, and returns what tells when the
 // handlers have seen the first lists.
 func (k *Kube) start(ctx context.Context, wg *sync.WaitGroup, watched map[string]cache.SharedIndexInformer) ([]cache.InformerSynced, error) {
@@ -162,53 +139,6 @@ func (k *Kube) start(ctx context.Context, wg *sync.WaitGroup, watched map[string
 		wg.Go(func() { informer.RunWithContext(ctx) })
 	}
 	return handled, nil
-}
-
-// ownKindsEvery is how often a cluster is asked for our kinds.
-const ownKindsEvery = 5 * time.Second
-
-// waitOwnKinds asks the API server, until it answers, whether it has our
-// kinds. An outage must not pass for a cluster without them: what they made
-// would be removed.
-func (k *Kube) waitOwnKinds(ctx context.Context) (installed bool, err error) {
-	err = wait.PollUntilContextCancel(ctx, time.Second, true, func(context.Context) (bool, error) {
-		var err error
-		if installed, err = k.hasOwnKinds(); err != nil {
-			k.log.Warn("API server", "err", err)
-		}
-		return err == nil, nil
-	})
-	return installed, err
-}
-
-// addOwnKinds waits until our kinds are installed, and watches them from then on.
-func (k *Kube) addOwnKinds(ctx context.Context, wg *sync.WaitGroup) {
-	err := wait.PollUntilContextCancel(ctx, ownKindsEvery, false, func(context.Context) (bool, error) {
-		installed, err := k.hasOwnKinds()
-		return installed && err == nil, nil
-	})
-	if err != nil {
-		return
-	}
-	k.log.Info("administrator's kinds are installed now")
-	if _, err := k.start(ctx, wg, k.ownKinds()); err != nil {
-		k.log.Error("administrator's kinds", "err", err)
-	}
-}
-
-func (k *Kube) hasOwnKinds() (bool, error) {
-	list, err := k.cfg.Client.Discovery().ServerResourcesForGroupVersion(groupResource.GroupVersion().String())
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	var names []string
-	for _, r := range list.APIResources {
-		names = append(names, r.Name)
-	}
-	return slices.Contains(names, groupResource.Resource) && slices.Contains(names, policyResource.Resource), nil
 }
 
 // deliver passes changes on, and says so once the first lists are complete.
@@ -298,11 +228,15 @@ func typed(kind string, o any) (metav1.Object, error) {
 		}
 		return obj, nil
 	}
-	var obj metav1.Object = &Group{}
-	if kind == KindSecurityPolicy {
-		obj = &SecurityPolicy{}
+	obj, _, err := newObject(metav1.TypeMeta{APIVersion: u.GetAPIVersion(), Kind: kind})
+	if err != nil {
+		return nil, err
 	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, obj, true); err != nil {
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, obj, true)
+	if p, ok := obj.(*ClusterNetworkPolicy); ok && runtime.IsStrictDecodingError(err) {
+		p.Unknown, err = err.Error(), nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", kind, u.GetName(), err)
 	}
 	return obj, nil
@@ -354,12 +288,12 @@ func (k *Kube) patch(ctx context.Context, ref Ref, change map[string]any, subres
 		_, err = core.Services(ref.Namespace).Patch(ctx, ref.Name, types.MergePatchType, raw, opts, subresources...)
 	case KindNetworkPolicy:
 		_, err = k.cfg.Client.NetworkingV1().NetworkPolicies(ref.Namespace).Patch(ctx, ref.Name, types.MergePatchType, raw, opts, subresources...)
-	case KindGroup:
-		_, err = k.cfg.Dynamic.Resource(groupResource).Patch(ctx, ref.Name, types.MergePatchType, raw, opts, subresources...)
-	case KindSecurityPolicy:
-		_, err = k.cfg.Dynamic.Resource(policyResource).Patch(ctx, ref.Name, types.MergePatchType, raw, opts, subresources...)
 	default:
-		return fmt.Errorf("annotate %s: %w", ref, errors.ErrUnsupported)
+		resource, ok := extensionResource(ref.Kind)
+		if !ok {
+			return fmt.Errorf("annotate %s: %w", ref, errors.ErrUnsupported)
+		}
+		_, err = k.cfg.Dynamic.Resource(resource).Patch(ctx, ref.Name, types.MergePatchType, raw, opts, subresources...)
 	}
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/tierloom/tierloom/examples/internal/manifest"
+	"github.com/tierloom/tierloom/policy/netpol"
 )
 
 // A Fault is a manifest document that could not be used.
@@ -53,6 +54,8 @@ func newObject(t metav1.TypeMeta) (obj metav1.Object, namespaced bool, err error
 		return &discoveryv1.EndpointSlice{}, true, nil
 	case "networking.k8s.io/v1 NetworkPolicy":
 		return &networkingv1.NetworkPolicy{}, true, nil
+	case netpol.ClusterAPIVersion + " " + KindClusterNetworkPolicy:
+		return &ClusterNetworkPolicy{}, false, nil
 	case APIVersion + " Group":
 		return &Group{}, false, nil
 	case APIVersion + " SecurityPolicy":

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/netpol"
 )
 
 // APIVersion is that of our own kinds, [Group] and [SecurityPolicy].
@@ -15,14 +16,15 @@ const APIVersion = "tierloom.io/v1alpha1"
 
 // Kinds of object that a source knows.
 const (
-	KindNamespace      = "Namespace"
-	KindNode           = "Node"
-	KindPod            = "Pod"
-	KindService        = "Service"
-	KindEndpointSlice  = "EndpointSlice"
-	KindNetworkPolicy  = "NetworkPolicy"
-	KindGroup          = "Group"
-	KindSecurityPolicy = "SecurityPolicy"
+	KindNamespace            = "Namespace"
+	KindNode                 = "Node"
+	KindPod                  = "Pod"
+	KindService              = "Service"
+	KindEndpointSlice        = "EndpointSlice"
+	KindNetworkPolicy        = "NetworkPolicy"
+	KindClusterNetworkPolicy = netpol.ClusterKind
+	KindGroup                = "Group"
+	KindSecurityPolicy       = "SecurityPolicy"
 )
 
 // A Ref names an object. Namespace is empty for cluster-wide kinds.
@@ -52,6 +54,14 @@ type SecurityPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              policy.Section `json:"spec"`
+}
+
+// A ClusterNetworkPolicy is a cluster-wide policy as its API server has it.
+type ClusterNetworkPolicy struct {
+	netpol.ClusterNetworkPolicy `json:",inline"`
+	// Unknown says which fields are not known here, where the server's
+	// definition is a newer one. A rule that is left without a peer fails closed.
+	Unknown string `json:"-"`
 }
 
 // DeepCopyObject implements [runtime.Object].

@@ -287,6 +287,8 @@ func (s *server) validate(o intent.Object) error {
 		return decodes[model.VirtualServer](o)
 	case model.KindHostAttachments:
 		return decodes[model.HostAttachments](o)
+	case model.KindClusterNode:
+		return decodes[model.ClusterNode](o)
 	case model.KindPool, model.KindBlock:
 		return overlaps(context.Background(), s.intents, o)
 	}

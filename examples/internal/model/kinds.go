@@ -22,6 +22,7 @@ const (
 	KindSection         = "SecurityPolicy"
 	KindVirtualServer   = "LBVirtualServer"
 	KindHostAttachments = "HostAttachments"
+	KindClusterNode     = "ClusterNode"
 )
 
 // Kinds of a host's span, derived from intent by the manager.
@@ -108,6 +109,11 @@ type VirtualServerPort struct {
 	Protocol uint8            `json:"protocol"` // IANA protocol number
 	Port     uint16           `json:"port"`
 	Members  []netip.AddrPort `json:"members"`
+}
+
+// A ClusterNode is a node of a cluster as a peer in rules. Its tags are its labels.
+type ClusterNode struct {
+	Addresses []netip.Addr `json:"ip_addresses,omitempty"`
 }
 
 // HostAttachments are the interface ids (external_ids:iface-id) that a host's

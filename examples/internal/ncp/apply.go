@@ -25,7 +25,7 @@ func (c *Controller) object(ref cluster.Ref, kind, id, name string, v any, tags 
 // kindOrder is the order in which kinds are written, so that a reader sees
 // what an object refers to before the object; they are deleted in reverse.
 var kindOrder = []string{
-	model.KindTier1, model.KindSegment, model.KindNATRule, model.KindSegmentPort,
+	model.KindTier1, model.KindSegment, model.KindNATRule, model.KindClusterNode, model.KindSegmentPort,
 	model.KindGroup, model.KindSection, model.KindVirtualServer,
 }
 

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/examples/internal/model"
+	"github.com/tierloom/tierloom/policy/netpol"
 )
 
 // Config is what a [Controller] works with.
@@ -21,6 +23,11 @@ type Config struct {
 	// MTU of pod interfaces in bytes. Zero means 1450: an underlay of 1500
 	// less 50 for GENEVE over IPv4.
 	MTU int
+	// Baseline is what holds between pods that no policy decides about.
+	Baseline netpol.Baseline
+	// NodeSources are prefixes that a node's traffic to its own pods comes from,
+	// besides its addresses.
+	NodeSources []netip.Prefix
 	// Scopes are the names of tags. The zero value means [model.DefaultScopes].
 	Scopes model.Scopes
 	// Collect is how often leases without an owner are looked for besides
@@ -59,6 +66,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.MTU < 576 || c.MTU > 9000 {
 		errs = append(errs, fmt.Errorf("mtu %d: want 576 to 9000", c.MTU))
+	}
+	if err := c.Baseline.UnmarshalText([]byte(c.Baseline)); err != nil {
+		errs = append(errs, fmt.Errorf("baseline_policy_type: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -123,7 +123,10 @@ func (c *Controller) markReadyLocked(input string) {
 // objectChanged queues what depends on an object of the cluster.
 func (c *Controller) objectChanged(ref cluster.Ref) {
 	switch ref.Kind {
-	case cluster.KindEndpointSlice, cluster.KindNode:
+	case cluster.KindEndpointSlice:
+		c.enqueueKind(ref)
+	case cluster.KindNode:
+		c.loop.Enqueue(ref)
 		c.enqueueKind(ref)
 	case cluster.KindNamespace:
 		c.loop.Enqueue(ref)
@@ -162,6 +165,7 @@ func (c *Controller) enqueueAll() {
 	for ref := range c.snapshot().byKey {
 		c.loop.Enqueue(ref)
 	}
+	c.loop.Enqueue(baselineRef)
 }
 
 func (c *Controller) snapshot() world {
@@ -236,6 +240,10 @@ func (c *Controller) reconcile(ctx context.Context, ref cluster.Ref) error {
 			c.report(ctx, ref, d.uid, err)
 			return err
 		}
+	}
+	if d.warning != nil {
+		c.report(ctx, ref, d.uid, d.warning)
+		return nil
 	}
 	c.clear(ctx, ref, d.uid)
 	return nil

@@ -14,6 +14,8 @@ type desired struct {
 	objects []intent.Object
 	// after is run when the intent is written; it may be nil.
 	after func(context.Context) error
+	// warning is what the owner is to know although the intent is written.
+	warning error
 }
 
 // desired returns the intent for ref. An object that is gone wants none. A
@@ -28,6 +30,12 @@ func (c *Controller) desired(ctx context.Context, ref cluster.Ref) (desired, err
 		return c.service(ctx, ref)
 	case cluster.KindNetworkPolicy:
 		return c.networkPolicy(ref)
+	case cluster.KindClusterNetworkPolicy:
+		return c.clusterNetworkPolicy(ref)
+	case cluster.KindNode:
+		return c.node(ref)
+	case baselineRef.Kind:
+		return c.baseline()
 	case cluster.KindGroup:
 		return c.group(ref)
 	case cluster.KindSecurityPolicy:

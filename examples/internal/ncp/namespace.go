@@ -71,7 +71,9 @@ func (c *Controller) namespace(ctx context.Context, ref cluster.Ref) (desired, e
 	for _, r := range net.NATRules {
 		add(model.KindNATRule, r.ID, r.DisplayName, r)
 	}
-	return d, err
+	baseline, e := c.namespaceBaseline(ref)
+	d.objects = append(d.objects, baseline...)
+	return d, errors.Join(err, e)
 }
 
 // namespaceLabels are a namespace's labels with the one that names it.

@@ -61,14 +61,18 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) startNCP() {
+func (w *world) startNCP(change ...func(*ncp.Config)) {
 	w.startNCPWith(cluster.NewFolder(cluster.FolderConfig{
 		Manifests: filepath.Join(w.dir, "manifests"), Status: filepath.Join(w.dir, "status"), Writer: true,
-	}))
+	}), change...)
 }
 
-func (w *world) startNCPWith(source cluster.SourceReporter) {
-	c, err := ncp.New(ncp.Config{Cluster: "c1", Source: source, Reporter: source, Manager: w.api})
+func (w *world) startNCPWith(source cluster.SourceReporter, change ...func(*ncp.Config)) {
+	cfg := ncp.Config{Cluster: "c1", Source: source, Reporter: source, Manager: w.api}
+	for _, f := range change {
+		f(&cfg)
+	}
+	c, err := ncp.New(cfg)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -87,7 +91,7 @@ func (w *world) startNCPWith(source cluster.SourceReporter) {
 
 func (w *world) eventually(ok func() bool, what string) {
 	w.t.Helper()
-	require.Eventually(w.t, ok, 20*time.Second, 10*time.Millisecond, what)
+	require.Eventually(w.t, ok, 30*time.Second, 10*time.Millisecond, what)
 }
 
 func (w *world) admin(docs ...string) {
@@ -167,6 +171,7 @@ func TestPodFromManifestToAnnotationAndAway(t *testing.T) {
 		return w.status("Pod", "a", "p").Annotations[cluster.AnnotationCIF] != ""
 	}, "annotation")
 	uid := w.status("Pod", "a", "p").UID
+	w.eventually(func() bool { return len(w.objects(model.KindClusterNode)) == 1 }, "node")
 
 	before, err := w.api.Status(t.Context())
 	require.NoError(t, err)

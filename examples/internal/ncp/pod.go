@@ -128,6 +128,7 @@ func (c *Controller) podTags(p *corev1.Pod) []intent.Tag {
 	tags := []intent.Tag{
 		{Scope: c.cfg.Scopes.Project, Tag: p.Namespace},
 		{Scope: c.cfg.Scopes.Pod, Tag: p.Name},
+		{Scope: c.cfg.Scopes.NodeName, Tag: p.Spec.NodeName},
 		{Scope: c.cfg.Scopes.Owner, Tag: c.owner("pod", string(p.UID))},
 	}
 	return append(tags, c.labelTags(p.Labels)...)

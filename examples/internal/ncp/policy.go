@@ -11,6 +11,30 @@ import (
 	"github.com/tierloom/tierloom/reconcile/intent"
 )
 
+// translation is how netpol makes objects whose ids begin with the cluster and a role.
+func (c *Controller) translation(role string) netpol.Config {
+	return netpol.Config{
+		IDPrefix:    c.cfg.Cluster + "-" + role,
+		ClusterTags: []policy.Tag{{Scope: c.cfg.Scopes.Cluster, Tag: c.cfg.Cluster}},
+		Namespace:   func(name string) string { return model.Namespace(c.cfg.Cluster, name) },
+		NodeScope:   c.cfg.Scopes.NodeName,
+		NodeSources: c.cfg.NodeSources,
+	}
+}
+
+// rules returns groups and sections made for ref.
+func (c *Controller) rules(ref cluster.Ref, groups []policy.Group, sections []policy.Section, tags ...intent.Tag) (objects []intent.Object, err error) {
+	for _, g := range groups {
+		o, e := c.object(ref, model.KindGroup, g.ID, g.DisplayName, g, tags...)
+		objects, err = append(objects, o), errors.Join(err, e)
+	}
+	for _, s := range sections {
+		o, e := c.object(ref, model.KindSection, s.ID, s.DisplayName, s, tags...)
+		objects, err = append(objects, o), errors.Join(err, e)
+	}
+	return objects, err
+}
+
 // networkPolicy returns the groups and sections of a NetworkPolicy.
 func (c *Controller) networkPolicy(ref cluster.Ref) (desired, error) {
 	np, ok := c.objs.NetworkPolicy(ref.Namespace, ref.Name)
@@ -18,24 +42,76 @@ func (c *Controller) networkPolicy(ref cluster.Ref) (desired, error) {
 		return desired{}, nil
 	}
 	d := desired{uid: string(np.UID)}
-	groups, sections, err := netpol.Compile(np, netpol.Config{
-		IDPrefix:    c.cfg.Cluster + "-np-",
-		ClusterTags: []policy.Tag{{Scope: c.cfg.Scopes.Cluster, Tag: c.cfg.Cluster}},
-		Namespace:   func(name string) string { return model.Namespace(c.cfg.Cluster, name) },
-	})
+	groups, sections, err := netpol.Compile(np, c.translation("np-"))
 	if err != nil {
 		return d, waitError{&conditionError{"NetworkPolicyInvalid", err}}
 	}
-	tag := intent.Tag{Scope: c.cfg.Scopes.Project, Tag: ref.Namespace}
-	for _, g := range groups {
-		o, e := c.object(ref, model.KindGroup, g.ID, g.DisplayName, g, tag)
-		d.objects, err = append(d.objects, o), errors.Join(err, e)
-	}
-	for _, s := range sections {
-		o, e := c.object(ref, model.KindSection, s.ID, s.DisplayName, s, tag)
-		d.objects, err = append(d.objects, o), errors.Join(err, e)
-	}
+	d.objects, err = c.rules(ref, groups, sections, intent.Tag{Scope: c.cfg.Scopes.Project, Tag: ref.Namespace})
 	return d, err
+}
+
+// clusterNetworkPolicy returns the groups and the section of a
+// ClusterNetworkPolicy. What of it is not supported is told, and fails closed.
+func (c *Controller) clusterNetworkPolicy(ref cluster.Ref) (desired, error) {
+	p, ok := c.objs.ClusterNetworkPolicy(ref.Name)
+	if !ok {
+		return desired{}, nil
+	}
+	d := desired{uid: string(p.UID)}
+	groups, sections, err := netpol.CompileCluster(&p.ClusterNetworkPolicy, c.translation("cnp-"))
+	var unsupported *netpol.UnsupportedError
+	switch {
+	case errors.As(err, &unsupported):
+		d.warning = &conditionError{"ClusterNetworkPolicyUnsupported", err}
+	case err != nil:
+		return d, waitError{&conditionError{"ClusterNetworkPolicyInvalid", err}}
+	case p.Unknown != "":
+		d.warning = condition("ClusterNetworkPolicyUnsupported", "%s: %s", ref, p.Unknown)
+	}
+	d.objects, err = c.rules(ref, groups, sections)
+	return d, err
+}
+
+// node returns a node as a peer, and what lets it talk with its own pods.
+func (c *Controller) node(ref cluster.Ref) (desired, error) {
+	node, ok := c.objs.Node(ref.Name)
+	if !ok {
+		return desired{}, nil
+	}
+	cfg := c.translation("node-")
+	m := netpol.NodeMember(node, cfg)
+	o, err := c.object(ref, model.KindClusterNode, m.ID, node.Name, model.ClusterNode{Addresses: m.IPs}, c.labelTags(node.Labels)...)
+	if err != nil {
+		return desired{}, err
+	}
+	groups, sections, err := netpol.CompileNode(node, cfg)
+	if err != nil {
+		return desired{}, err
+	}
+	rules, err := c.rules(ref, groups, sections)
+	return desired{objects: append([]intent.Object{o}, rules...)}, err
+}
+
+// baselineRef is the key of what the baseline is for the cluster as a whole.
+var baselineRef = cluster.Ref{Kind: "Baseline", Name: "cluster"}
+
+// baseline returns the rules of the baseline that are not a namespace's.
+func (c *Controller) baseline() (desired, error) {
+	groups, sections, err := netpol.CompileBaseline(c.cfg.Baseline, c.translation(""))
+	if err != nil {
+		return desired{}, err
+	}
+	objects, err := c.rules(baselineRef, groups, sections)
+	return desired{objects: objects}, err
+}
+
+// namespaceBaseline returns the rules of the baseline for a namespace.
+func (c *Controller) namespaceBaseline(ref cluster.Ref) ([]intent.Object, error) {
+	groups, sections, err := netpol.CompileNamespaceBaseline(c.cfg.Baseline, ref.Name, c.translation(""))
+	if err != nil {
+		return nil, err
+	}
+	return c.rules(ref, groups, sections, intent.Tag{Scope: c.cfg.Scopes.Project, Tag: ref.Name})
 }
 
 // groupID names the group of a Group object.
