@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ type Server struct {
 	dir      string
 	peer     string
 	cmd      *exec.Cmd
+	reaped   chan struct{} // closed when cmd has ended
 	out      *bytes.Buffer
 }
 
@@ -53,7 +55,7 @@ func (s *Server) run(t testing.TB) {
 		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer, "--initial-cluster", "test="+s.peer)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, s.cmd.Start())
+	require.NoError(t, s.start())
 	c := s.Client(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -63,11 +65,30 @@ func (s *Server) run(t testing.TB) {
 	}
 }
 
+// start starts the command. The kernel ends the child when the thread that
+// started it ends, so that thread stays until the child is reaped: any other may
+// end with a goroutine that was locked to it.
+func (s *Server) start() error {
+	cmd, reaped, started := s.cmd, make(chan struct{}), make(chan error, 1)
+	s.reaped = reaped
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(reaped)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	return <-started
+}
+
 // Stop kills the server, if it runs.
 func (s *Server) Stop() {
-	if s.cmd != nil {
+	if s.cmd != nil && s.cmd.Process != nil {
 		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
+		<-s.reaped
 		s.cmd = nil
 	}
 }
