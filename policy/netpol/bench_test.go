@@ -5,6 +5,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 
+	"github.com/tierloom/tierloom/policy"
 	"github.com/tierloom/tierloom/policy/netpol"
 )
 
@@ -23,14 +24,22 @@ func BenchmarkCompile(b *testing.B) {
 	} {
 		np := parse(b, c.name, c.spec)
 		np.UID = "6f1c8e0a-3f0e-4a53-9b6e-0d2f6f1f7a11"
-		b.Run(c.name+"/ours", func(b *testing.B) { benchmarkCompile(b, np, c.limit) })
+		alone := func(np *networkingv1.NetworkPolicy) ([]policy.Group, []policy.Section, error) {
+			return netpol.Compile(np, netpol.Config{})
+		}
+		many, err := netpol.NewCompiler(netpol.Config{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(c.name+"/alone/ours", func(b *testing.B) { benchmarkCompile(b, np, alone, c.limit) })
+		b.Run(c.name+"/of-many/ours", func(b *testing.B) { benchmarkCompile(b, np, many.Compile, c.limit/2) })
 	}
 }
 
-func benchmarkCompile(b *testing.B, np *networkingv1.NetworkPolicy, limit float64) {
+func benchmarkCompile(b *testing.B, np *networkingv1.NetworkPolicy, compile func(*networkingv1.NetworkPolicy) ([]policy.Group, []policy.Section, error), limit float64) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := netpol.Compile(np, netpol.Config{}); err != nil {
+		if _, _, err := compile(np); err != nil {
 			b.Fatal(err)
 		}
 	}

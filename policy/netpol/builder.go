@@ -5,27 +5,31 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierloom/tierloom/policy"
 )
 
-// A builder makes the groups and sections of one policy. Slices within these
-// are parts of a few large ones, made at the size that a policy needs: they are
-// appended to and then cut off, so that a wrong size costs time and nothing else.
+// A builder makes the groups and sections of one policy after another. Slices
+// within these are parts of a few large ones, which are made at the size that a policy
+// needs and used again for the next: they are appended to and then cut off, so that
+// a wrong size costs time and nothing else.
 type builder struct {
 	cfg      Config
 	id, name string // prefixes of ids and of display names
 	groups   []policy.Group
 	sections []policy.Section
+	rules    []policy.Rule
 	exprs    []policy.Expr
 	conds    []policy.Condition
 	strings  []string
+	text     strings.Builder // of all ids and names of one policy
 }
 
 // A size is how much of what a policy needs.
-type size struct{ groups, conds, strings int }
+type size struct{ groups, rules, conds, strings int }
 
 // selector counts a group by selectors.
 func (n *size) selector(cfg *Config, list ...*metav1.LabelSelector) {
@@ -45,16 +49,33 @@ func (n *size) selector(cfg *Config, list ...*metav1.LabelSelector) {
 	n.strings += len(cfg.ClusterTags)
 }
 
-func (b *builder) grow(n size) {
-	b.groups = make([]policy.Group, 0, n.groups)
-	b.exprs = make([]policy.Expr, 0, n.conds)
-	b.conds = make([]policy.Condition, 0, n.conds)
-	b.strings = make([]string, 0, n.strings)
+// begin forgets the policy before and makes room for one.
+func (b *builder) begin(id, namespace, name string, n size) {
+	b.groups = slices.Grow(b.groups[:0], n.groups)
+	b.sections = slices.Grow(b.sections[:0], 2)
+	b.rules = slices.Grow(b.rules[:0], n.rules)
+	b.exprs = slices.Grow(b.exprs[:0], n.conds)
+	b.conds = slices.Grow(b.conds[:0], n.conds)
+	b.strings = slices.Grow(b.strings[:0], n.strings)
+	b.text.Reset()
+	// Each group has an id and a name, each rule a name, each section an id, with
+	// up to 20 bytes after those of the policy.
+	b.text.Grow((n.groups+2)*(len(id)+20) + (n.groups+n.rules+1)*(len(namespace)+len(name)+20))
+	b.id, b.name = id, b.join(namespace, "/", name)
+}
+
+// join returns one string of several.
+func (b *builder) join(parts ...string) string {
+	start := b.text.Len()
+	for _, s := range parts {
+		b.text.WriteString(s)
+	}
+	return b.text.String()[start:]
 }
 
 // group adds a group and returns its id.
 func (b *builder) group(suffix string, g policy.Group) string {
-	g.ID, g.DisplayName, g.Tags = b.id+"-"+suffix, b.name+" "+suffix, b.cfg.Tags
+	g.ID, g.DisplayName, g.Tags = b.join(b.id, "-", suffix), b.join(b.name, " ", suffix), b.cfg.Tags
 	b.groups = append(b.groups, g)
 	return g.ID
 }
@@ -163,9 +184,6 @@ func prefix(s string) netip.Prefix {
 	return p.Masked()
 }
 
-// numbered returns "ingress-0".
-func numbered(name string, i int) string { return name + "-" + strconv.Itoa(i) }
-
 // copied returns a list of its own; nil if it is empty.
 func (b *builder) copied(list []string) []string {
 	if len(list) == 0 {
@@ -175,4 +193,15 @@ func (b *builder) copied(list []string) []string {
 	b.strings = append(b.strings, list...)
 	n := len(b.strings)
 	return b.strings[start:n:n]
+}
+
+// steps are the numbers of most lists, with a dash before.
+var steps = [...]string{"-0", "-1", "-2", "-3", "-4", "-5", "-6", "-7", "-8", "-9"}
+
+// numbered returns "ingress-0".
+func (b *builder) numbered(name string, i int) string {
+	if i < len(steps) {
+		return b.join(name, steps[i])
+	}
+	return b.join(name, "-", strconv.Itoa(i))
 }

@@ -101,7 +101,6 @@ func (r *ClusterEgressRule) rule() clusterRule {
 type clusterCompiler struct {
 	builder
 	tier        Tier
-	rules       []policy.Rule
 	unsupported []string
 }
 
@@ -111,11 +110,11 @@ func (c *clusterCompiler) compile(p *ClusterNetworkPolicy) {
 	ingress, egress := spec.child("ingress"), spec.child("egress")
 	for i := range p.Spec.Ingress {
 		at := ingress.at(i)
-		c.rule(numbered("ingress", i), p.Spec.Ingress[i].rule(), &at)
+		c.rule(c.numbered("ingress", i), p.Spec.Ingress[i].rule(), &at)
 	}
 	for i := range p.Spec.Egress {
 		at := egress.at(i)
-		c.rule(numbered("egress", i), p.Spec.Egress[i].rule(), &at)
+		c.rule(c.numbered("egress", i), p.Spec.Egress[i].rule(), &at)
 	}
 	if len(c.rules) == 0 {
 		c.groups = nil
@@ -151,7 +150,7 @@ func (c *clusterCompiler) rule(id string, r clusterRule, at *path) {
 			*peers = append(*peers, prefix(s).String())
 		}
 		if p.networks == nil {
-			*peers = append(*peers, c.group(numbered(id, i), policy.Group{Criteria: c.peer(p)}))
+			*peers = append(*peers, c.group(c.numbered(id, i), policy.Group{Criteria: c.peer(p)}))
 		}
 	}
 	for i := range r.protocols {

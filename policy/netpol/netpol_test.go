@@ -345,3 +345,33 @@ func TestValidateDoesNotAllocate(t *testing.T) {
 		}
 	}))
 }
+
+// What a Compiler makes one after another is what Compile makes, and an Engine
+// that has it does not see that it is written over.
+func TestCompiler(t *testing.T) {
+	c, err := netpol.NewCompiler(netpol.Config{})
+	require.NoError(t, err)
+	specs := []string{
+		`{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}, {port: http}]}]}`,
+		`{podSelector: {}, policyTypes: [Ingress, Egress]}`,
+		`{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.0.2.0/24]}}, {namespaceSelector: {matchLabels: {stage: production}}}]}, {ports: [{port: 1, endPort: 9}]}]}`,
+	}
+	e := engine(t)
+	for range 3 {
+		for i, spec := range specs {
+			np := parse(t, fmt.Sprint("p", i), spec)
+			wantGroups, wantSections, err := netpol.Compile(np, netpol.Config{})
+			require.NoError(t, err)
+			groups, sections, err := c.Compile(np)
+			require.NoError(t, err)
+			require.Empty(t, cmp.Diff(wantGroups, groups, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })))
+			require.Empty(t, cmp.Diff(wantSections, sections))
+			installed(t, e, groups, sections)
+		}
+	}
+	verdicts(t, e, []string{"prod/db->prod/web tcp/80", "prod/web->10.3.0.0 tcp/5"}, []string{"dev/web->prod/web tcp/80", "prod/web->dev/web udp/1"})
+	_, _, err = c.Compile(nil)
+	require.ErrorIs(t, err, policy.ErrInvalid)
+	_, err = netpol.NewCompiler(netpol.Config{Category: "x"})
+	require.ErrorIs(t, err, policy.ErrInvalid)
+}

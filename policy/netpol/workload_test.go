@@ -175,13 +175,22 @@ func (w *workload) load(tb testing.TB, e *policy.Engine) {
 			tb.Fatal(err)
 		}
 	}
+	c := compiler(tb)
 	for _, p := range w.policies {
-		set(tb, e, p)
+		set(tb, e, c, p)
 	}
 }
 
-func set(tb testing.TB, e *policy.Engine, p *networkingv1.NetworkPolicy) {
-	groups, sections, err := netpol.Compile(p, netpol.Config{})
+func compiler(tb testing.TB) *netpol.Compiler {
+	c, err := netpol.NewCompiler(netpol.Config{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+func set(tb testing.TB, e *policy.Engine, c *netpol.Compiler, p *networkingv1.NetworkPolicy) {
+	groups, sections, err := c.Compile(p)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -312,8 +321,9 @@ func BenchmarkChange(b *testing.B) {
 			p := more.policies[0]
 			p.UID = "more"
 			b.ReportAllocs()
+			c := compiler(b)
 			for b.Loop() {
-				set(b, e, p)
+				set(b, e, c, p)
 				if len(last.Ports) != 1000 {
 					b.Fatalf("%d ports", len(last.Ports))
 				}
