@@ -44,6 +44,11 @@ func (f Flow) Key() Key {
 	return Key(append(b, f.Match.oxm...))
 }
 
+// Equal reports whether two flows have one key and do the same.
+func (f Flow) Equal(o Flow) bool {
+	return f.Table == o.Table && f.Priority == o.Priority && f.Match.Equal(o.Match) && sameEffect(f, o)
+}
+
 // String returns the flow as ovs-ofctl(8) takes it.
 func (f Flow) String() string {
 	var b strings.Builder

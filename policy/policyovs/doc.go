@@ -5,8 +5,10 @@
 //
 //	spoofguard     a port uses its own MAC and IP addresses, in ARP and ND too
 //	egress-ct      IP -> ct in the zone of the source port; ARP, ND -> l2
+//	egress-sets    replies -> l2; the destination's classes -> registers
 //	egress-rules   rules at the source port -> ct(commit) -> l2
 //	ingress-ct     IP -> ct in the zone of the destination port; ARP, ND -> output
+//	ingress-sets   replies -> output; the source's classes -> registers
 //	ingress-rules  rules at the destination port -> ct(commit) -> output
 //
 // Packets come with the key of the source port in register Source (0: from a
@@ -14,9 +16,13 @@
 // and in Zone the ct zone of the port that is about to decide. A packet whose
 // key is none of the ports given is dropped in either -ct stage.
 //
-//	flows, err := policyovs.Flows(program, ports, policyovs.DefaultLayout())
-//	err = bridge.Set("policy", flows, nil) // a *ovs.Bridge
+//	c, err := policyovs.NewCompiler(policyovs.DefaultLayout())
+//	delta, err := c.Apply(policy.Diff(nil, program), policyovs.PortChange{Set: ports})
+//	err = bridge.Update("policy", delta.Put, delta.Gone) // a *ovs.Bridge
 //	report, err := bridge.Sync(ctx)
+//
+// From then on, each [Compiler.Apply] of a [policy.Change] returns what it
+// changes. [Flows] compiles a program at once.
 //
 // # Established connections
 //
@@ -26,26 +32,41 @@
 // stream of datagrams, goes on until the connection's zone is flushed. Invalid
 // packets are dropped.
 //
+// # Address sets
+//
+// A set's addresses have one flow each in a -sets stage, whatever number of
+// rules name the set, so that an address that joins or leaves is one flow. The flow
+// says which class the address is in: each of the [Layout]'s class registers
+// stands for some of the sets, by a hash of their ids, and a class is all
+// addresses that are in the same of these. Rules match the classes that their
+// sets consist of. They change only when an address is in a combination of
+// sets that no other is in, or was the last in one.
+//
+// Prefixes of a set that are more than one address, a rule's own prefixes and
+// sets that a rule excludes are matched in the rules: that one changes is a flow
+// for each rule that names it, or several where it is excluded.
+//
 // # Flows of a rule
 //
-// A rule is the product of ports, addresses and services. Where that is more
-// than their sum, it becomes a conjunctive match with an id that derives from
-// the rule's. Port ranges become the fewest masked matches, and addresses the
-// fewest prefixes. Rules have a priority of their own, but for peers (one positive
-// [policy.Order.Rule] in consecutive rules of sections with one sequence number
-// that do the same): they share it, so that one more of them changes
-// nothing else. Each category has a band of priorities.
+// A rule is the product of ports, classes and prefixes, and services. Where that
+// is more than their sum, it becomes a conjunctive match with an id that derives
+// from the rule's. Port ranges become the fewest masked matches. Rules have a
+// priority of their own, but for peers (one positive [policy.Order.Rule] in
+// consecutive rules of sections with one sequence number that do the same): they
+// share it. Each category has a band of priorities, in which there are gaps: a
+// rule keeps its priority when others come and go, unless a gap is used up,
+// when the nearest neighbours make room.
 //
 // The cookie of a rule's flows names the rule (see [Layout.RuleCookie]): the sum
 // of the counters in a table are its hits at that end. Clauses of conjunctions
-// have a cookie of their own and count nothing.
+// and addresses of sets have a cookie of their own and count nothing.
 //
 // Reject is compiled to a drop: the sender is not told. Logged is not acted upon.
 //
 // Flows is pure; it may be called concurrently. Equal input, in any order of
 // ports, gives equal flows.
 //
-// All faults of the input are reported at once, each naming the port or rule
+// All faults of the input are reported at once, each naming the port, rule or set
 // and wrapping [ErrInvalid]; a program with more priorities than a band has is
-// [ErrTooMany].
+// [ErrTooMany]. With an error nothing changes.
 package policyovs

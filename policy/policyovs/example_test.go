@@ -36,16 +36,16 @@ func ExampleFlows() {
 		}
 	}
 	// Output:
-	// table=71,priority=36000,eth_type=0x800,conj_id=1481086318 actions=ct(commit,zone=NXM_NX_REG5[0..15]),goto_table:80
-	// table=71,priority=36000,eth_type=0x800,ip_src=10.4.1.0/30 actions=conjunction(1481086318,1/2)
-	// table=71,priority=36000,eth_type=0x800,ip_src=10.4.2.0/24 actions=conjunction(1481086318,1/2)
-	// table=71,priority=36000,eth_type=0x800,ip_src=10.9.0.7 actions=conjunction(1481086318,1/2)
-	// table=71,priority=36000,eth_type=0x800,nw_proto=6,tcp_dst=22 actions=conjunction(1481086318,2/2)
-	// table=71,priority=36000,eth_type=0x800,nw_proto=6,tcp_dst=5432 actions=conjunction(1481086318,2/2)
-	// table=71,priority=36000,eth_type=0x800,nw_proto=6,tcp_dst=6000/0xfff8 actions=conjunction(1481086318,2/2)
-	// table=71,priority=36000,eth_type=0x800,nw_proto=6,tcp_dst=6008/0xfffe actions=conjunction(1481086318,2/2)
-	// table=71,priority=35999,eth_type=0x800 actions=drop
-	// table=71,priority=35999,eth_type=0x86dd actions=drop
+	// table=72,priority=28001,eth_type=0x800,conj_id=3591299153 actions=ct(commit,zone=NXM_NX_REG5[0..15]),goto_table:80
+	// table=72,priority=28001,eth_type=0x800,nw_proto=6,tcp_dst=22 actions=conjunction(3591299153,2/2)
+	// table=72,priority=28001,eth_type=0x800,nw_proto=6,tcp_dst=5432 actions=conjunction(3591299153,2/2)
+	// table=72,priority=28001,eth_type=0x800,nw_proto=6,tcp_dst=6000/0xfff8 actions=conjunction(3591299153,2/2)
+	// table=72,priority=28001,eth_type=0x800,nw_proto=6,tcp_dst=6008/0xfffe actions=conjunction(3591299153,2/2)
+	// table=72,priority=28001,eth_type=0x800,ip_src=10.9.0.7 actions=conjunction(3591299153,1/2)
+	// table=72,priority=28001,eth_type=0x800,ip_src=10.4.1.0/30 actions=conjunction(3591299153,1/2)
+	// table=72,priority=28001,eth_type=0x800,ip_src=10.4.2.0/24 actions=conjunction(3591299153,1/2)
+	// table=72,priority=20001,eth_type=0x800 actions=drop
+	// table=72,priority=20001,eth_type=0x86dd actions=drop
 }
 
 func ExampleLayout_RuleCookie() {
@@ -53,5 +53,5 @@ func ExampleLayout_RuleCookie() {
 	r := policy.ProgramRule{Section: "db", Rule: "rest"}
 	fmt.Printf("%#x\n", l.RuleCookie(r))
 	// Output:
-	// 0x741200002ca6b1e2
+	// 0x74120000086ce833
 }

@@ -86,11 +86,13 @@ func (m *machine) run(p packet, table uint8, tracked ovs.FieldMatch) (outcome, e
 			case ovs.ResubmitAction:
 				next = int(a.Table)
 			case ovs.SetFieldAction:
-				v := p[a.Field]
-				for i := range v {
-					v[i] = v[i]&^a.Mask[i] | a.Value[i]
+				for _, f := range ovs.NewMatch(a.FieldMatch).Fields() { // an xxreg as registers
+					v := p[f.Field]
+					for i := range v {
+						v[i] = v[i]&^f.Mask[i] | f.Value[i]
+					}
+					p[f.Field] = v
 				}
-				p[a.Field] = v
 			default:
 				return o, fmt.Errorf("action %s", a)
 			}

@@ -17,13 +17,17 @@ var (
 // A Layout says where in a bridge's pipeline the flows go.
 type Layout struct {
 	// Tables of the stages compiled here.
-	Spoofguard, EgressCT, EgressRules, IngressCT, IngressRules uint8
+	Spoofguard, EgressCT, EgressSets, EgressRules, IngressCT, IngressSets, IngressRules uint8
 	// Tables that packets are handed to: after spoofguard, after egress, after ingress.
 	ARP, L2, Output uint8
 	// Registers 0 to 15: key of the source port, key of the destination port,
 	// connection tracking zone, and one whose bits 0 and 1 are zero when packets
 	// come, for [policy.Pass].
 	Source, Dest, Zone, Scratch int
+	// Class is the first of Classes registers that a -sets stage writes for the
+	// -rules stage after it. More of them make fewer flows where addresses are
+	// in many sets.
+	Class, Classes int
 	// Owner and the first of the four features of the cookies, see [ovs.MakeCookie].
 	Owner, Feature uint8
 }
@@ -39,21 +43,21 @@ const (
 	FeatureStage      uint8 = iota // common to a stage; object: hash of the port's id, or 0
 	FeatureSpoofguard              // object: hash of the port's id
 	FeatureRule                    // object: hash of section and rule
-	FeatureClause                  // clauses of conjunctions; object 0
+	FeatureClause                  // clauses of conjunctions, addresses of sets; object 0
 )
 
 // DefaultLayout returns the layout of a host bridge.
 func DefaultLayout() Layout {
 	return Layout{
-		Spoofguard: 10, ARP: 20, EgressCT: 30, EgressRules: 31, L2: 40, IngressCT: 70, IngressRules: 71, Output: 80,
-		Source: 0, Dest: 1, Zone: 5, Scratch: 6,
+		Spoofguard: 10, ARP: 20, EgressCT: 30, EgressSets: 31, EgressRules: 32, L2: 40, IngressCT: 70, IngressSets: 71, IngressRules: 72, Output: 80,
+		Source: 0, Dest: 1, Zone: 5, Scratch: 6, Class: 8, Classes: 8,
 		Owner: DefaultOwner, Feature: DefaultFeature,
 	}
 }
 
 // RuleCookie returns the cookie of the flows of a rule.
 func (l Layout) RuleCookie(r policy.ProgramRule) uint64 {
-	return l.cookie(FeatureRule, r.Section+"/"+r.Rule)
+	return l.cookie(FeatureRule, fmt.Sprintf("%d/%s/%s", len(r.Section), r.Section, r.Rule))
 }
 
 func (l Layout) cookie(feature uint8, id string) uint64 {
@@ -70,7 +74,7 @@ func (l Layout) Validate() error {
 	fault := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("policyovs: layout: %s: %w", fmt.Sprintf(format, args...), ErrInvalid))
 	}
-	tables := []uint8{l.Spoofguard, l.ARP, l.EgressCT, l.EgressRules, l.L2, l.IngressCT, l.IngressRules, l.Output}
+	tables := []uint8{l.Spoofguard, l.ARP, l.EgressCT, l.EgressSets, l.EgressRules, l.L2, l.IngressCT, l.IngressSets, l.IngressRules, l.Output}
 	for i := 1; i < len(tables); i++ {
 		if tables[i] <= tables[i-1] {
 			fault("tables %v do not increase", tables)
@@ -81,11 +85,18 @@ func (l Layout) Validate() error {
 		fault("there is no table 255")
 	}
 	seen := map[int]bool{}
-	for _, r := range []int{l.Source, l.Dest, l.Zone, l.Scratch} {
+	registers := []int{l.Source, l.Dest, l.Zone, l.Scratch}
+	for i := range min(l.Classes, 16) {
+		registers = append(registers, l.Class+i)
+	}
+	for _, r := range registers {
 		if r < 0 || r > 15 || seen[r] {
 			fault("register %d is not in 0..15, or used twice", r)
 		}
 		seen[r] = true
+	}
+	if l.Classes < 1 || l.Classes > 12 {
+		fault("%d registers for classes, not 1 to 12", l.Classes)
 	}
 	if l.Feature > 0xff-FeatureClause {
 		fault("feature %#x leaves no room for %d", l.Feature, FeatureClause+1)
