@@ -187,3 +187,42 @@ func BenchmarkOverlaps100000(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkUpdateOneOf100000 adds and removes one of 100,000 flows of one
+// owner, and sends that.
+func BenchmarkUpdateOneOf100000(b *testing.B) {
+	sw := &discard{}
+	br := ovs.NewBridge(sw, share)
+	for owner := range 1000 {
+		if err := br.Update("all", ownersFlows(owner, 0), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	one := ownersFlows(1000, 0)[:1]
+	lists := [][]ovs.Flow{one, nil}
+	if _, err := br.Sync(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("ours", func(b *testing.B) {
+		b.ReportAllocs()
+		n := 0
+		for b.Loop() {
+			if err := br.Update("all", lists[n%2], lists[1-n%2]); err != nil {
+				b.Fatal(err)
+			}
+			if r, err := br.Sync(b.Context()); err != nil || r.Added+r.Deleted != 1 {
+				b.Fatal(r, err)
+			}
+			n++
+		}
+		if n%2 == 1 { // begin the next run as this one began
+			if err := br.Update("all", nil, one); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := br.Sync(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(20e3, "limit-ns")
+	})
+}

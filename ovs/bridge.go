@@ -11,8 +11,8 @@ import (
 // is an object or a feature of the program, such as "port/web-1": it sets the
 // flows and groups that it wants, and Sync makes the switch follow.
 //
-// Make one with [NewBridge]; all methods may be called at once. Set and Remove
-// never wait for the switch.
+// Make one with [NewBridge]; all methods may be called at once. Set, Update and
+// Remove never wait for the switch.
 type Bridge struct {
 	turn chan struct{} // holds a token while a Sync or an Audit is under way
 	wake chan struct{} // holds a token when something was set since Keep looked
@@ -51,6 +51,19 @@ func (b *Bridge) Set(owner string, flows []Flow, groups []Group) error {
 	defer b.mu.Unlock()
 	b.stirLocked()
 	return b.plan.set(owner, flows, groups)
+}
+
+// Update makes an owner want the flows in put, each in the place of what it
+// wanted of the same key, and those in gone, by their keys, no more. What else it wants
+// stays, and costs nothing. What Set refuses is refused in put; a flow in
+// gone that the owner does not want, or that is given twice, is [ErrInvalid]
+// too, and leaves what the owner wanted before. As with Set, put is copied.
+func (b *Bridge) Update(owner string, put, gone []Flow) error {
+	put = slices.Clone(put)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stirLocked()
+	return b.plan.update(owner, put, gone)
 }
 
 func (b *Bridge) stirLocked() {

@@ -101,8 +101,35 @@ func (w *world) step(rng *rand.Rand) {
 	case 4:
 		w.note("another program does\n%s", w.sw.meddle(rng))
 		w.drift = true
+	case 5, 6:
+		w.update(rng, fmt.Sprint("owner", rng.IntN(4)))
 	default:
 		w.set(rng, fmt.Sprint("owner", rng.IntN(4)))
+	}
+}
+
+// update takes away some of what an owner wants and adds some.
+func (w *world) update(rng *rand.Rand, owner string) {
+	var stay, put, gone []ovs.Flow
+	for _, f := range w.flows[owner] {
+		if rng.IntN(2) == 0 {
+			gone = append(gone, f)
+		} else {
+			stay = append(stay, f)
+		}
+	}
+	for n := range 6 {
+		f := flow(n, 1+rng.Uint32N(12)/11)
+		if rng.IntN(3) > 0 || slices.ContainsFunc(gone, func(g ovs.Flow) bool { return g.Key() == f.Key() }) {
+			continue
+		}
+		put = append(put, f)
+		stay = slices.DeleteFunc(stay, func(g ovs.Flow) bool { return g.Key() == f.Key() })
+	}
+	w.note("%s wants %v more and %v no more", owner, put, gone)
+	w.flows[owner] = append(stay, put...)
+	if err := w.b.Update(owner, put, gone); err != nil {
+		panic(err)
 	}
 }
 
@@ -180,6 +207,35 @@ func TestSyncProperty(t *testing.T) {
 		}
 	}
 	require.Greater(t, synced, 3000, "most steps are not in conflict")
+}
+
+func TestUpdateRefuses(t *testing.T) {
+	b := ovs.NewBridge(newFake(), share)
+	require.NoError(t, b.Set("a", []ovs.Flow{flow(1, 1), flow(2, 1)}, nil))
+	require.NoError(t, b.Set("b", []ovs.Flow{flow(3, 1)}, nil))
+	foreign := flow(4, 1)
+	foreign.Cookie = 1
+	for _, c := range []struct {
+		put, gone []ovs.Flow
+		want      string
+	}{
+		{nil, []ovs.Flow{flow(5, 1)}, "gone, but not wanted"},
+		{nil, []ovs.Flow{flow(3, 1)}, "gone, but not wanted"},
+		{nil, []ovs.Flow{flow(1, 1), flow(1, 1)}, "given twice"},
+		{[]ovs.Flow{flow(1, 2)}, []ovs.Flow{flow(1, 1)}, "given twice"},
+		{[]ovs.Flow{flow(5, 1), flow(5, 2)}, nil, "same table, priority and match"},
+		{[]ovs.Flow{foreign}, nil, "not the share's"},
+	} {
+		err := b.Update("a", c.put, c.gone)
+		require.ErrorIs(t, err, ovs.ErrInvalid)
+		require.ErrorContains(t, err, c.want)
+		require.ErrorContains(t, err, `owner "a"`)
+	}
+	r, err := b.Sync(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, ovs.Report{Added: 3}, r)
+	require.NoError(t, b.Update("a", nil, []ovs.Flow{flow(1, 1), flow(2, 1)}))
+	require.Equal(t, []string{"b"}, b.Owners())
 }
 
 func TestSyncRefusesBeforeSending(t *testing.T) {

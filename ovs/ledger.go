@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 )
@@ -89,12 +90,13 @@ func (l *ledger[T]) all(fn func(*slot[T])) {
 	}
 }
 
-// begin begins a generation, which no slot has seen.
-func (l *ledger[T]) begin() {
+// begin begins a generation, which no slot has seen, and returns it.
+func (l *ledger[T]) begin() uint32 {
 	if l.mark++; l.mark == 0 { // once in four billion
 		l.all(func(s *slot[T]) { s.mark = 0 })
 		l.mark = 1
 	}
+	return l.mark
 }
 
 // settle follows a change of want or have: it notes what a sync has to do, and
@@ -243,6 +245,25 @@ func (l *ledger[T]) admit(list []T, check func(*T) error, twice func(a, b *T) er
 	}
 	l.dismiss(slots)
 	return nil, err
+}
+
+// claims reports whether p wants something in a slot.
+func (l *ledger[T]) claims(s *slot[T], p *part) bool {
+	return s.owner == p || slices.ContainsFunc(l.shared[s], func(c claim[T]) bool { return c.owner == p })
+}
+
+// leaving finds the slots of things that p wants, and that are not in the
+// list of the last admit.
+func (l *ledger[T]) leaving(list []T, p *part) ([]*slot[T], error) {
+	slots := make([]*slot[T], len(list))
+	for i := range list {
+		s := l.find(&list[i])
+		if s == nil || s.mark == l.mark || !l.claims(s, p) {
+			return nil, fmt.Errorf("%s: %w: gone, but not wanted, or given twice", l.text(&list[i]), ErrInvalid)
+		}
+		slots[i], s.mark = s, l.mark
+	}
+	return slots, nil
 }
 
 // dismiss forgets what admit made.

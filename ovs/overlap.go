@@ -21,6 +21,7 @@ func (b *Bridge) Overlaps() iter.Seq[Conflict] {
 	defer b.mu.Unlock()
 	ranks := map[rank]*classes{}
 	for _, owner := range b.plan.owners() {
+		b.plan.tidy(b.plan.parts[owner])
 		for _, s := range b.plan.parts[owner].flows {
 			// Of a shared slot the first owner is enough.
 			if f := s.want; s.owner.owner == owner && !slices.ContainsFunc(f.Actions, isConjunction) {

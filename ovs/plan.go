@@ -25,6 +25,7 @@ type part struct {
 	owner  string
 	flows  []*slot[Flow]
 	groups []*slot[Group]
+	loose  int // how many of flows are there no more, or once too often
 }
 
 // A plan is all that owners want and the switch has.
@@ -90,6 +91,7 @@ func hashFlow(seed maphash.Seed, f *Flow) uint64 {
 // set replaces what an owner wants, or with an error leaves it.
 func (p *plan) set(owner string, flows []Flow, groups []Group) error {
 	fail := func(err error) error { return fmt.Errorf("ovs: owner %q: %w", owner, err) }
+	p.tidy(p.parts[owner])
 	flowSlots, err := p.flows.admit(flows, p.checkFlow, flowTwice)
 	if err != nil {
 		return fail(err)
@@ -111,6 +113,58 @@ func (p *plan) set(owner string, flows []Flow, groups []Group) error {
 		delete(p.parts, owner)
 	}
 	return nil
+}
+
+// update changes some of what an owner wants, or with an error nothing.
+func (p *plan) update(owner string, put, gone []Flow) error {
+	slots, err := p.flows.admit(put, p.checkFlow, flowTwice)
+	if err != nil {
+		return fmt.Errorf("ovs: owner %q: %w", owner, err)
+	}
+	o := p.parts[owner]
+	if o == nil {
+		o = &part{owner: owner}
+	}
+	left, err := p.flows.leaving(gone, o)
+	if err != nil {
+		p.flows.dismiss(slots)
+		return fmt.Errorf("ovs: owner %q: %w", owner, err)
+	}
+	for _, s := range left {
+		p.flows.release(s, o)
+	}
+	o.loose += len(left)
+	for i, s := range slots {
+		if !p.flows.claims(s, o) {
+			o.flows = append(o.flows, s)
+		}
+		p.flows.claim(s, o, &put[i])
+	}
+	if o.loose > len(o.flows)/2 {
+		p.tidy(o)
+	}
+	p.parts[owner] = o
+	if len(o.flows)+len(o.groups) == 0 {
+		delete(p.parts, owner)
+	}
+	return nil
+}
+
+// tidy forgets the slots of flows that updates have left behind. It begins a
+// generation.
+func (p *plan) tidy(o *part) {
+	if o == nil || o.loose == 0 {
+		return
+	}
+	o.loose = 0
+	mark := p.flows.begin()
+	o.flows = slices.DeleteFunc(o.flows, func(s *slot[Flow]) bool {
+		if s.mark == mark || !p.flows.claims(s, o) {
+			return true
+		}
+		s.mark = mark
+		return false
+	})
 }
 
 func (p *plan) checkFlow(f *Flow) error {
@@ -139,6 +193,9 @@ func (p *plan) owners() []string { return slices.Sorted(maps.Keys(p.parts)) }
 // load takes what the switch has of the share, and returns what of it is
 // neither as it was last known to be nor as it should be.
 func (p *plan) load(flows []Flow, groups []Group) []Repair {
+	for _, o := range p.parts {
+		p.tidy(o)
+	}
 	return append(p.groups.load(groups, slotsOf(p, func(o *part) []*slot[Group] { return o.groups })),
 		p.flows.load(flows, slotsOf(p, func(o *part) []*slot[Flow] { return o.flows }))...)
 }
