@@ -1,0 +1,71 @@
+// Package policynft enforces a [policy.Program] with nftables at ports that are
+// interfaces of one network namespace, which forwards between them.
+//
+//	f, err := policynft.New(policynft.Config{})
+//	err = f.Sync(ctx, program, []policynft.Port{{ID: "web-1", Interface: "veth1"}})
+//	err = f.Apply(ctx, change) // elements only, where only address sets differ
+//	hits, err := f.Counters(ctx)
+//
+// # The table
+//
+// One table of family inet, so of IPv4 and IPv6 alike, belongs to the package as a
+// whole; nothing else in nftables is touched.
+//
+//	chain forward.0      iifname vmap @egress, then oifname vmap @ingress
+//	map egress, ingress  interface -> chain, shared by ports with the same rules
+//	chain egress-…       rules up to category Environment, then goto egress-app-…
+//	chain egress-app-…   rules from category Application on, then the default
+//	set group4-…         IPv4 addresses of a group; group6-… those of IPv6
+//	counter rule-…       packets and bytes of a rule, at all ports together
+//
+// A packet that comes in by the interface of a port has left that port, and is
+// subject to its rules of direction OUT; one that goes out by it reaches the port,
+// and is subject to its rules of direction IN. A packet at no port is let be,
+// and so is one that the namespace sends or receives itself, unless [Config.Host]
+// is set.
+//
+// # Updates
+//
+// Each update is one transaction. An address that joins or leaves a group is one
+// element in one set, whatever the number of rules that name the group. Where rules
+// differ, the chains with them are written anew, and ports move to other chains by
+// an element of a map. A new Firewall that finds its table there builds beside what it finds,
+// switches to that in one transaction and then removes what was there, so that old
+// rules are in force until the new ones are. Counters of rules survive that.
+//
+// The kernel switches a transaction in one instant, for chains when a packet
+// begins its way, for sets when they are looked up: a packet that is on its way in that
+// very instant may meet chains of before and elements of after.
+//
+// # Connections
+//
+// An end (the port where a connection leaves, the port where it arrives) that
+// allows a connection says so in two bits of its ct mark, see [Config.EgressMark].
+// Replies, and ICMP errors about the connection, pass an end that has. Packets in
+// the direction of the first are matched with the rules each time:
+//
+//   - If a rule that is RE_EVALUATE, or the default, drops one, the end's bit is
+//     cleared: from then on replies are dropped too, unless a rule allows them.
+//     Replies that are on their way without any further packet in the
+//     direction of the first do pass until there is one.
+//   - If the rule that drops is of a section that is KEEP, and the end has allowed the
+//     connection before, the packet passes.
+//
+// A stateless rule sets no bit: replies need a rule of their own. What connection
+// tracking calls invalid is dropped at a port.
+//
+// Reject answers TCP with a reset and all else with ICMP "administratively
+// prohibited". Logged rules send packets to an nflog group, rate-limited, see [Prefix]:
+// what is dropped, and of what is allowed the packets before the end's bit is set.
+//
+// # Concurrency
+//
+// A Firewall may be used by many goroutines; updates are serialised. Two
+// Firewalls must not share a table.
+//
+// # Errors
+//
+// All faults of the input are reported at once, each naming the port, rule or set and
+// wrapping [ErrInvalid]. After any error the rules of before are in force. When it is
+// not known what the kernel has made of a transaction, the next update replaces everything.
+package policynft
