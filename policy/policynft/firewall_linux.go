@@ -226,4 +226,3 @@ func Delete(ctx context.Context, cfg Config) error {
 	}
 	return nil
 }
-

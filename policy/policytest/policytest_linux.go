@@ -1,0 +1,51 @@
+package policytest
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/tierloom/tierloom/policy"
+)
+
+// A Backend enforces a program at the pods of a lab that have ports.
+type Backend interface {
+	// Sync puts a program in force at the ports with some ids, and no others.
+	Sync(ctx context.Context, prog *policy.Program, ports []string) error
+	// Apply makes a change to the program in force.
+	Apply(ctx context.Context, change policy.Change) error
+}
+
+// A Config says what kind of backend it is.
+type Config struct {
+	// Routed is that the lab's namespace routes between pods; else it has to
+	// forward frames, to hardware addresses of pods.
+	Routed bool
+	// PerEnd is that a packet may be decided about by the state of before where it
+	// leaves and by that of after where it arrives.
+	PerEnd bool
+}
+
+// Run runs the suite. The function makes a Backend for a lab, which has no rules yet.
+func Run(t *testing.T, cfg Config, backend func(t testing.TB, lab *Lab) Backend) {
+	t.Run("worlds", func(t *testing.T) { worlds(t, cfg, backend) })
+	t.Run("updates", func(t *testing.T) { updates(t, cfg, backend) })
+}
+
+// number reads an environment variable.
+func number(t testing.TB, name string, otherwise int) int {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+func source(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 11)) }
