@@ -89,6 +89,20 @@ type group struct {
 	scopes  []*block // applied to it
 	users   int      // of rules and scopes that name it
 	mark    uint64
+	leads   bool // it is in sel.leading
+}
+
+// lead lists the group with its selector if its members have rules by it, or may
+// have by one that it is nested in.
+func (g *group) lead() {
+	leads := g.sel != nil && len(g.scopes)+len(g.parents) > 0
+	switch {
+	case leads && !g.leads:
+		g.sel.leading = append(g.sel.leading, g)
+	case !leads && g.leads:
+		g.sel.leading = without1(g.sel.leading, g)
+	}
+	g.leads = leads
 }
 
 // set is the name of the set of the group's own prefixes. It is there if the
@@ -216,6 +230,9 @@ func (e *Engine) cycleLocked(o *Group) error {
 // made; nil takes it away. It returns what may be released.
 func (e *Engine) setGroupLocked(g *group, o *Group, sel *selector, nested []*group) (*selector, []*group) {
 	oldSel, oldNested := g.sel, g.nested
+	if g.leads {
+		g.sel.leading, g.leads = without1(g.sel.leading, g), false
+	}
 	g.there, g.sel, g.nested = o != nil, sel, nested
 	g.name, g.tags, g.members, g.ips = "", nil, nil, nil
 	if o != nil {
@@ -224,15 +241,18 @@ func (e *Engine) setGroupLocked(g *group, o *Group, sel *selector, nested []*gro
 	}
 	if sel != nil {
 		sel.groups = append(sel.groups, g)
+		g.lead()
 	}
 	for _, n := range nested {
 		n.parents = append(n.parents, g)
+		n.lead()
 	}
 	if oldSel != nil {
 		oldSel.groups = without1(oldSel.groups, g)
 	}
 	for _, n := range oldNested {
 		n.parents = without1(n.parents, g)
+		n.lead()
 	}
 	return oldSel, oldNested
 }

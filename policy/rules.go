@@ -162,6 +162,7 @@ func (e *Engine) attachLocked(s *section) {
 		}
 		for _, g := range b.scope {
 			g.scopes = append(g.scopes, b)
+			g.lead()
 		}
 		e.touched = e.profilesIn(e.touched[:0], b.scope)
 		for _, p := range e.touched {
@@ -188,6 +189,7 @@ func (e *Engine) detachLocked(s *section) {
 		}
 		for _, g := range b.scope {
 			g.scopes = without1(g.scopes, b)
+			g.lead()
 			g.users--
 			e.forgetLocked(g)
 		}
@@ -221,7 +223,11 @@ func (e *Engine) rulesLocked(p *profile) []*rule {
 	if p.known {
 		return p.rules
 	}
-	e.belongs = e.groupsOf(e.belongs[:0], p)
+	mark := e.nextMark()
+	e.belongs = e.belongs[:0]
+	for i := range p.edges {
+		e.belongs = above(e.belongs, p.edges[i].sel.leading, mark)
+	}
 	list := e.rules[:0]
 	for _, g := range e.belongs {
 		for _, b := range g.scopes {

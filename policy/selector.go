@@ -18,6 +18,7 @@ type selector struct {
 	at       []place        // where it is indexed
 	profiles []back         // those that it selects
 	groups   []*group       // whose criteria it is
+	leading  []*group       // those of groups that lead to rules, see group.lead
 	names    []string       // ids of members in it
 	set      string         // name of its address set, once asked for
 	addrs    []netip.Prefix // of the members, sorted, once asked for
