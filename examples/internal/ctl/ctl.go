@@ -37,6 +37,7 @@ commands:
   delete KIND ID                    delete an object
   leases [PREFIX]                   list leases of owners that begin with PREFIX
   ipam leases|show|check            explain what leases hold; ipam --help tells more
+  policy explain -from A -to B:PORT  tell which rules decide about a packet
   realized                          list what hosts have realized
   topology [-format svg|mermaid]    draw the logical topology with its placement
 
@@ -87,7 +88,7 @@ func Run(ctx context.Context, args []string, out, help io.Writer) error {
 	c := &command{api: api.NewClient(manager, hc), out: out, help: help}
 	commands := map[string]func(context.Context, []string) error{
 		"status": c.status, "get": c.get, "apply": c.apply, "delete": c.delete,
-		"leases": c.leases, "realized": c.realized, "topology": c.topology, "ipam": c.ipam,
+		"leases": c.leases, "realized": c.realized, "topology": c.topology, "ipam": c.ipam, "policy": c.policy,
 	}
 	run, ok := commands[fs.Arg(0)]
 	if !ok {

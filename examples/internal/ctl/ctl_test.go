@@ -162,6 +162,13 @@ func TestUsage(t *testing.T) {
 		"realized all":                     "usage: realized",
 		"topology -format png":             `-format "png": want svg or mermaid`,
 		"topology svg":                     "usage: topology",
+
+		"policy":                                          "policy explain -from",
+		"policy explain -from a -to 192.0.2.1:1":          `-from "a" is neither`,
+		"policy explain -from a/b -to 192.0.2.1":          `-to "192.0.2.1": want a port`,
+		"policy explain -from a/b -to c/d:x":              `port "x" is not a number`,
+		"policy explain -from a/b -to c/d:80 -proto quic": `-proto "quic"`,
+		"policy explain -from a/b -to c/d:80 now":         "policy explain -from",
 	} {
 		code, out, errs := run(t, args)
 		require.Equal(t, 2, code, "%s: %s", args, errs)
