@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/netpol"
 )
 
 func pick[T any](rnd *rand.Rand, list ...T) T { return list[rnd.IntN(len(list))] }
@@ -202,6 +203,47 @@ func isPort(p networkingv1.NetworkPolicyPort, k policy.Packet) bool {
 	return int32(k.DstPortNo) == p.Port.IntVal
 }
 
+// isIsolated reports whether a policy selects a pod in a direction.
+func isIsolated(t testing.TB, policies []*networkingv1.NetworkPolicy, id string, dir networkingv1.PolicyType) bool {
+	self := byID(id)
+	return slices.ContainsFunc(policies, func(np *networkingv1.NetworkPolicy) bool {
+		return self.Namespace == np.Namespace && slices.Contains(netpol.PolicyTypes(np), dir) && selects(t, &np.Spec.PodSelector, self.Tags)
+	})
+}
+
+// isClusterPod reports whether a member is a pod that one of two selectors selects.
+func isClusterPod(t testing.TB, namespaces *metav1.LabelSelector, pods *netpol.NamespacedPod, m *policy.Member) bool {
+	switch {
+	case m == nil || m.Namespace == "":
+		return false
+	case namespaces != nil:
+		return selects(t, namespaces, m.NamespaceTags)
+	}
+	return pods != nil && selects(t, &pods.NamespaceSelector, m.NamespaceTags) && selects(t, &pods.PodSelector, m.Tags)
+}
+
+func randomNodeSelector(rnd *rand.Rand) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: pick(rnd, nil, map[string]string{"zone": "a"}, map[string]string{"zone": "b"})}
+}
+
+// randomPacket goes from one pod to another, or to or from elsewhere: a host
+// outside, or a node.
+func randomPacket(rnd *rand.Rand) policy.Packet {
+	outside := []string{"10.0.9.9", "192.168.0.1", "192.168.0.2"}
+	end := func(i int) (string, netip.Addr) {
+		if i >= len(pods) {
+			return "", netip.MustParseAddr(outside[i-len(pods)])
+		}
+		return pods[i].ID, pods[i].IPs[0]
+	}
+	k := policy.Packet{Proto: pick[uint8](rnd, 6, 6, 17, 132, 1), DstPortNo: pick[uint16](rnd, 53, 80, 8080, 8100, 9000, 9090)}
+	from := rnd.IntN(len(pods) + len(outside))
+	to := (from + 1 + rnd.IntN(len(pods)+len(outside)-1)) % (len(pods) + len(outside))
+	k.SrcPort, k.Src = end(from)
+	k.DstPort, k.Dst = end(to)
+	return k
+}
+
 func TestNetworkPolicyProperty(t *testing.T) {
 	counts := map[bool]int{}
 	for seed := range uint64(200) {
@@ -212,19 +254,7 @@ func TestNetworkPolicyProperty(t *testing.T) {
 		}
 		e := engine(t, policies...)
 		for range 100 {
-			from, to := rnd.IntN(len(pods)+1), rnd.IntN(len(pods)+1)
-			if from == to {
-				continue
-			}
-			end := func(i int) (string, netip.Addr) {
-				if i == len(pods) {
-					return "", netip.MustParseAddr("10.0.9.9")
-				}
-				return pods[i].ID, pods[i].IPs[0]
-			}
-			k := policy.Packet{Proto: pick[uint8](rnd, 6, 6, 17, 132, 1), DstPortNo: pick[uint16](rnd, 53, 80, 8080, 8100, 9000, 9090)}
-			k.SrcPort, k.Src = end(from)
-			k.DstPort, k.Dst = end(to)
+			k := randomPacket(rnd)
 			want, got := reference(t, policies, k), e.Eval(k)
 			counts[want]++
 			require.Equal(t, want, got.Allowed(), "seed %d packet %+v: %s\npolicies %+v", seed, k, got.Why, policies)

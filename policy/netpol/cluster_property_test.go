@@ -1,0 +1,198 @@
+package netpol_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/netpol"
+)
+
+func randomNamespacedPod(rnd *rand.Rand) *netpol.NamespacedPod {
+	return &netpol.NamespacedPod{NamespaceSelector: *randomSelector(rnd), PodSelector: *randomSelector(rnd)}
+}
+
+func randomProtocols(rnd *rand.Rand, named bool) []netpol.ClusterProtocol {
+	var out []netpol.ClusterProtocol
+	for range rnd.IntN(3) {
+		to := &netpol.DestinationPort{DestinationPort: &netpol.Port{Number: pick[int32](rnd, 53, 80, 8080, 9090)}}
+		if rnd.IntN(2) == 0 {
+			to.DestinationPort = &netpol.Port{Range: &netpol.PortRange{Start: pick[int32](rnd, 1, 80, 8000), End: pick[int32](rnd, 100, 9000)}}
+			to.DestinationPort.Range.Start = min(to.DestinationPort.Range.Start, to.DestinationPort.Range.End-1)
+		}
+		p := pick(rnd, netpol.ClusterProtocol{TCP: to}, netpol.ClusterProtocol{UDP: to}, netpol.ClusterProtocol{SCTP: to}, netpol.ClusterProtocol{DestinationNamedPort: pick(rnd, "http", "dns")})
+		if named || p.DestinationNamedPort == "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func randomAction(rnd *rand.Rand) netpol.ClusterAction {
+	return pick(rnd, netpol.Accept, netpol.Deny, netpol.Pass)
+}
+
+func randomCluster(rnd *rand.Rand, i int) *netpol.ClusterNetworkPolicy {
+	p := &netpol.ClusterNetworkPolicy{}
+	p.Name = fmt.Sprint("c", i)
+	p.Spec.Tier, p.Spec.Priority = pick(rnd, netpol.AdminTier, netpol.BaselineTier), pick[int32](rnd, 0, 1, 2, 1000)
+	p.Spec.Subject.Namespaces = randomSelector(rnd)
+	if rnd.IntN(2) == 0 {
+		p.Spec.Subject = netpol.ClusterSubject{Pods: randomNamespacedPod(rnd)}
+	}
+	for range rnd.IntN(4) {
+		r := netpol.ClusterIngressRule{Action: randomAction(rnd), Protocols: randomProtocols(rnd, true)}
+		for range 1 + rnd.IntN(2) {
+			r.From = append(r.From, pick(rnd, netpol.ClusterIngressPeer{Namespaces: randomSelector(rnd)}, netpol.ClusterIngressPeer{Pods: randomNamespacedPod(rnd)}))
+		}
+		p.Spec.Ingress = append(p.Spec.Ingress, r)
+	}
+	for range rnd.IntN(4) {
+		r := netpol.ClusterEgressRule{Action: randomAction(rnd)}
+		for range 1 + rnd.IntN(2) {
+			r.To = append(r.To, pick(rnd, netpol.ClusterEgressPeer{Namespaces: randomSelector(rnd)}, netpol.ClusterEgressPeer{Pods: randomNamespacedPod(rnd)},
+				netpol.ClusterEgressPeer{Nodes: randomNodeSelector(rnd)}, netpol.ClusterEgressPeer{Networks: []string{pick(rnd, "0.0.0.0/0", "10.0.0.0/16", "192.168.0.0/31"), "10.0.2.1/32"}}))
+		}
+		r.Protocols = randomProtocols(rnd, !slices.ContainsFunc(r.To, func(p netpol.ClusterEgressPeer) bool { return p.Nodes != nil || p.Networks != nil }))
+		p.Spec.Egress = append(p.Spec.Egress, r)
+	}
+	return p
+}
+
+// A tierDecision is what one tier says.
+type tierDecision int
+
+const (
+	undecided tierDecision = iota
+	accepted
+	denied
+)
+
+// tier tries the policies of a tier in order, as their documentation reads.
+func tier(t testing.TB, all []*netpol.ClusterNetworkPolicy, which netpol.Tier, k policy.Packet, dir networkingv1.PolicyType) tierDecision {
+	self, peer := byID(k.SrcPort), k.Dst
+	if dir == networkingv1.PolicyTypeIngress {
+		self, peer = byID(k.DstPort), k.Src
+	}
+	sorted := slices.Clone(all)
+	slices.SortStableFunc(sorted, func(a, b *netpol.ClusterNetworkPolicy) int { return int(a.Spec.Priority - b.Spec.Priority) })
+	for _, p := range sorted {
+		if s := p.Spec.Subject; p.Spec.Tier != which || !isClusterPod(t, s.Namespaces, s.Pods, self) {
+			continue
+		}
+		var action netpol.ClusterAction
+		if dir == networkingv1.PolicyTypeIngress {
+			for _, r := range p.Spec.Ingress {
+				if action == "" && isProtocol(r.Protocols, k) && slices.ContainsFunc(r.From, func(x netpol.ClusterIngressPeer) bool { return isClusterPod(t, x.Namespaces, x.Pods, byIP(peer)) }) {
+					action = r.Action
+				}
+			}
+		} else {
+			for _, r := range p.Spec.Egress {
+				if action == "" && isProtocol(r.Protocols, k) && slices.ContainsFunc(r.To, func(x netpol.ClusterEgressPeer) bool { return isDestination(t, x, peer) }) {
+					action = r.Action
+				}
+			}
+		}
+		switch action {
+		case netpol.Accept:
+			return accepted
+		case netpol.Deny:
+			return denied
+		case netpol.Pass:
+			return undecided
+		}
+	}
+	return undecided
+}
+
+func isDestination(t testing.TB, x netpol.ClusterEgressPeer, a netip.Addr) bool {
+	in := func(s string) bool { return netip.MustParsePrefix(s).Contains(a) }
+	isNode := func(n policy.Member) bool {
+		return x.Nodes != nil && slices.Contains(n.IPs, a) && selects(t, x.Nodes, n.Tags)
+	}
+	return isClusterPod(t, x.Namespaces, x.Pods, byIP(a)) || slices.ContainsFunc(x.Networks, in) || slices.ContainsFunc(nodes, isNode)
+}
+
+func isProtocol(list []netpol.ClusterProtocol, k policy.Packet) bool {
+	fits := func(p netpol.ClusterProtocol) bool {
+		for proto, to := range map[uint8]*netpol.DestinationPort{6: p.TCP, 17: p.UDP, 132: p.SCTP} {
+			if to == nil || proto != k.Proto {
+				continue
+			}
+			if r := to.DestinationPort.Range; r != nil {
+				return int32(k.DstPortNo) >= r.Start && int32(k.DstPortNo) <= r.End
+			}
+			return int32(k.DstPortNo) == to.DestinationPort.Number
+		}
+		m := byIP(k.Dst)
+		return p.DestinationNamedPort != "" && m != nil && k.DstPortNo != 0 && m.Ports[p.DestinationNamedPort].Number(policy.Protocol(k.Proto)) == k.DstPortNo
+	}
+	return len(list) == 0 || slices.ContainsFunc(list, fits)
+}
+
+func referenceTiers(t testing.TB, cluster []*netpol.ClusterNetworkPolicy, network []*networkingv1.NetworkPolicy, k policy.Packet) bool {
+	for _, end := range []struct {
+		dir networkingv1.PolicyType
+		id  string
+	}{{networkingv1.PolicyTypeEgress, k.SrcPort}, {networkingv1.PolicyTypeIngress, k.DstPort}} {
+		if end.id == "" {
+			continue
+		}
+		d := tier(t, cluster, netpol.AdminTier, k, end.dir)
+		if d == undecided && isIsolated(t, network, end.id, end.dir) {
+			if d = denied; referenceEnd(t, network, k, end.dir) {
+				d = accepted
+			}
+		}
+		if d == undecided {
+			d = tier(t, cluster, netpol.BaselineTier, k, end.dir)
+		}
+		if d == denied {
+			return false
+		}
+	}
+	return true
+}
+
+func TestClusterNetworkPolicyProperty(t *testing.T) {
+	counts := map[bool]int{}
+	var everything []string
+	for _, m := range pods {
+		everything = append(everything, m.ID)
+	}
+	for seed := range uint64(400) {
+		rnd := rand.New(rand.NewPCG(seed, 6))
+		var network []*networkingv1.NetworkPolicy
+		for i := range rnd.IntN(3) {
+			network = append(network, randomPolicy(rnd, i))
+		}
+		e := engine(t, network...)
+		for _, n := range nodes {
+			require.NoError(t, e.SetMember(n))
+		}
+		var cluster []*netpol.ClusterNetworkPolicy
+		for i := range 1 + rnd.IntN(4) {
+			cluster = append(cluster, randomCluster(rnd, i))
+		}
+		for _, i := range rnd.Perm(len(cluster)) {
+			installCluster(t, e, cluster[i], netpol.Config{})
+		}
+		program := e.Program(everything)
+		for range 100 {
+			k := randomPacket(rnd)
+			want, got := referenceTiers(t, cluster, network, k), e.Eval(k)
+			counts[want]++
+			require.Equal(t, want, got.Allowed(), "seed %d packet %+v: %s\ncluster %+v\nnetwork %+v", seed, k, got.Why, cluster, network)
+			require.Equal(t, got, program.Eval(k), "seed %d packet %+v", seed, k)
+		}
+	}
+	t.Log(counts)
+	require.Greater(t, min(counts[true], counts[false]), 4000)
+}
