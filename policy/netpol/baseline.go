@@ -40,51 +40,61 @@ func (b *Baseline) UnmarshalText(text []byte) error {
 // CompileBaseline returns what a baseline is for the cluster as a whole. It goes
 // with [CompileNamespaceBaseline] for each namespace.
 func CompileBaseline(baseline Baseline, cfg Config) ([]policy.Group, []policy.Section, error) {
-	b, err := newBaseline(&baseline, cfg, "baseline", "baseline "+string(baseline))
-	if err != nil || baseline == NoBaseline {
+	b, err := newBaseline(&baseline, cfg, "baseline")
+	if err != nil || baseline == NoBaseline || baseline == AllowNamespaceStrict {
 		return nil, nil, err
 	}
 	all := b.group("pods", policy.Group{Criteria: b.selected(nil, nil)})
-	peers, action := []string{all}, policy.Drop
-	switch baseline {
-	case AllowCluster:
-		action = policy.Allow
-	case AllowNamespaceStrict:
-		peers = nil
+	if baseline == AllowCluster {
+		b.baseline(all, b.bothWays("", policy.Allow, all))
 	}
-	b.bothWays(all, peers, action, cfg.Logged || cfg.LogDrops && action == policy.Drop)
 	return b.groups, b.sections, nil
 }
 
 // CompileNamespaceBaseline returns what a baseline is for one namespace; nothing
-// for AllowCluster.
+// for AllowCluster. It is one section, so that nothing is dropped on the way to it
+// that it allows.
 func CompileNamespaceBaseline(baseline Baseline, namespace string, cfg Config) ([]policy.Group, []policy.Section, error) {
-	b, err := newBaseline(&baseline, cfg, "baseline:"+namespace, "baseline "+string(baseline)+" "+namespace)
+	b, err := newBaseline(&baseline, cfg, "baseline:"+namespace)
 	if err != nil || baseline == NoBaseline || baseline == AllowCluster {
 		return nil, nil, err
 	}
-	b.cfg.LastPriority--
 	own := b.group("pods", policy.Group{Criteria: b.pods(cfg.namespace(namespace), nil)})
-	b.bothWays(own, []string{own}, policy.Allow, cfg.Logged)
+	rules := b.bothWays("own-", policy.Allow, own)
+	if baseline == AllowNamespace {
+		rules = append(rules, b.bothWays("other-", policy.Drop, cfg.IDPrefix+"baseline-pods")...)
+	} else {
+		rules = append(rules, b.bothWays("other-", policy.Drop)...)
+	}
+	b.baseline(own, rules)
 	return b.groups, b.sections, nil
 }
 
-func newBaseline(baseline *Baseline, cfg Config, id, name string) (*builder, error) {
+func newBaseline(baseline *Baseline, cfg Config, id string) (*builder, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
 	if err := baseline.UnmarshalText([]byte(*baseline)); err != nil {
 		return nil, err
 	}
-	return &builder{cfg: cfg, id: cfg.IDPrefix + id, name: name}, nil
+	return &builder{cfg: cfg, id: cfg.IDPrefix + id, name: id + " " + string(*baseline)}, nil
 }
 
-// bothWays adds a section that does one thing with what members of a group get
-// from peers and send to them; no peers are any.
-func (b *builder) bothWays(group string, peers []string, action policy.Action, logged bool) {
+// baseline adds the one section of a baseline.
+func (b *builder) baseline(scope string, rules []policy.Rule) {
+	for i := range rules {
+		rules[i].Sequence = i + 1
+	}
 	b.sections = append(b.sections, policy.Section{ID: b.id, DisplayName: b.name, Tags: b.cfg.Tags, Category: policy.Baseline,
-		Priority: b.cfg.LastPriority, AppliedTo: []string{group}, Rules: []policy.Rule{
-			{ID: "ingress", Sequence: 1, Sources: peers, Action: action, Direction: policy.Ingress, Logged: logged},
-			{ID: "egress", Sequence: 1, Destinations: peers, Action: action, Direction: policy.Egress, Logged: logged},
-		}})
+		Priority: b.cfg.LastPriority, AppliedTo: []string{scope}, Rules: rules})
+}
+
+// bothWays returns rules that do one thing with what comes from peers and with
+// what goes to them; no peers are any.
+func (b *builder) bothWays(id string, action policy.Action, peers ...string) []policy.Rule {
+	logged := b.cfg.Logged || b.cfg.LogDrops && action == policy.Drop
+	return []policy.Rule{
+		{ID: id + "ingress", Sources: peers, Action: action, Direction: policy.Ingress, Logged: logged},
+		{ID: id + "egress", Destinations: peers, Action: action, Direction: policy.Egress, Logged: logged},
+	}
 }

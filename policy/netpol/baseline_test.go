@@ -80,10 +80,17 @@ func TestBaselineNames(t *testing.T) {
 	require.ErrorContains(t, err, `"allow_all" is none of allow_cluster, allow_namespace, allow_namespace_strict`)
 	// Clusters that share an Engine keep to themselves.
 	tags := []policy.Tag{{Scope: "cluster", Tag: "c1"}}
-	groups, sections, err := netpol.CompileBaseline(netpol.AllowNamespace, netpol.Config{IDPrefix: "c1-", ClusterTags: tags, Tags: tags, LogDrops: true})
+	cfg := netpol.Config{IDPrefix: "c1-", ClusterTags: tags, Tags: tags, LogDrops: true}
+	groups, sections, err := netpol.CompileBaseline(netpol.AllowNamespace, cfg)
 	require.NoError(t, err)
+	require.Empty(t, sections)
+	require.Equal(t, "c1-baseline-pods", groups[0].ID)
 	require.True(t, groups[0].Criteria.Matches(policy.Member{ID: "x", Namespace: "c1/n", NamespaceTags: tags}))
 	require.False(t, groups[0].Criteria.Matches(policy.Member{ID: "x", Namespace: "c2/n"}))
-	require.Equal(t, "c1-baseline", sections[0].ID)
-	require.True(t, sections[0].Rules[0].Logged)
+	_, sections, err = netpol.CompileNamespaceBaseline(netpol.AllowNamespace, "prod", cfg)
+	require.NoError(t, err)
+	require.Equal(t, "c1-baseline:prod", sections[0].ID)
+	require.Equal(t, tags, sections[0].Tags)
+	logged := func(r policy.Rule) bool { return r.Logged }
+	require.Equal(t, []bool{false, false, true, true}, []bool{logged(sections[0].Rules[0]), logged(sections[0].Rules[1]), logged(sections[0].Rules[2]), logged(sections[0].Rules[3])})
 }

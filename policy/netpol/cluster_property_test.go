@@ -167,7 +167,7 @@ func TestClusterNetworkPolicyProperty(t *testing.T) {
 	for _, m := range pods {
 		everything = append(everything, m.ID)
 	}
-	for seed := range uint64(400) {
+	for seed := range uint64(250) {
 		rnd := rand.New(rand.NewPCG(seed, 6))
 		var network []*networkingv1.NetworkPolicy
 		for i := range rnd.IntN(3) {
@@ -185,7 +185,7 @@ func TestClusterNetworkPolicyProperty(t *testing.T) {
 			installCluster(t, e, cluster[i], netpol.Config{})
 		}
 		program := e.Program(everything)
-		for range 100 {
+		for range 60 {
 			k := randomPacket(rnd)
 			want, got := referenceTiers(t, cluster, network, k), e.Eval(k)
 			counts[want]++
@@ -194,5 +194,5 @@ func TestClusterNetworkPolicyProperty(t *testing.T) {
 		}
 	}
 	t.Log(counts)
-	require.Greater(t, min(counts[true], counts[false]), 4000)
+	require.Greater(t, min(counts[true], counts[false]), 1500)
 }

@@ -44,8 +44,8 @@ type Config struct {
 	// ClusterNetworkPolicy, 0 to 1000, for the sequence number of its section;
 	// 0 is DefaultTierPriority.
 	AdminPriority, BaselinePriority int
-	// LastPriority is the sequence number of what a [Baseline] drops, in category
-	// Baseline; what it allows comes right before. 0 is DefaultLastPriority.
+	// LastPriority is the sequence number of a [Baseline], in category Baseline; 0
+	// is DefaultLastPriority.
 	LastPriority int
 	// DefaultDrop says that [policy.Config.Default] of the Engine is Drop, which
 	// is then what Pass in tier Baseline comes to; else it is to accept, as
@@ -86,8 +86,8 @@ func (c *Config) setDefaults() error {
 		return invalid("admin category %q: want one before %s", c.AdminCategory, policy.Application)
 	case c.AdminPriority < 0 || c.BaselinePriority < 0:
 		return invalid("admin priority %d, baseline priority %d: want none negative", c.AdminPriority, c.BaselinePriority)
-	case c.LastPriority <= c.BaselinePriority+maxClusterPriority+1:
-		return invalid("last priority %d: want more than %d", c.LastPriority, c.BaselinePriority+maxClusterPriority+1)
+	case c.LastPriority <= c.BaselinePriority+maxClusterPriority:
+		return invalid("last priority %d: want more than %d", c.LastPriority, c.BaselinePriority+maxClusterPriority)
 	}
 	return nil
 }

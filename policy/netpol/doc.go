@@ -5,7 +5,9 @@
 //	groups, sections, err := netpol.Compile(np, netpol.Config{IDPrefix: "c1-", Tags: owned})
 //	groups, sections, err = netpol.CompileCluster(cnp, cfg)
 //	groups, sections, err = netpol.CompileNode(node, cfg)
-//	groups, sections, err = netpol.CompileBaseline(netpol.AllowNamespace, cfg)
+//	groups, sections, err = netpol.CompileNamespaceBaseline(netpol.AllowNamespace, "shop", cfg)
+//
+// A [Compiler] does as Compile does, for many policies in less time.
 //
 // The first section that matches decides, in each direction:
 //
@@ -24,7 +26,8 @@
 // members of kind [NodeKind]. [PodMember] and [NodeMember] make them; a caller that has
 // them from elsewhere gives a pod a tag of [Config.NodeScope], and a node
 // ClusterTags among its tags. A pod on its node's network is no member: no
-// policy selects it, as its own or as a peer, and its traffic is the node's.
+// policy selects it, as its own or as a peer, and its traffic is the node's. What
+// a pod sends to its own address passes no port, and no rule is about it.
 //
 // # NetworkPolicy
 //
