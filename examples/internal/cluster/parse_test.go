@@ -35,8 +35,9 @@ func TestParseFile_Documents(t *testing.T) {
 		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"}}`:                                                      {"1:Pod default/p"},
 		"{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Pod\",\n\t\"metadata\": {\"name\":\"p\",\"namespace\":\"a\"}\n}\n": {"1:Pod a/p"},
 		"\ufeff" + a: {"1:Namespace a"},
-		"apiVersion: tierloom.io/v1alpha1\nkind: Group\nmetadata: {name: g}\nspec: {expression: {condition: {scope: a, values: [b]}}}\n": {"1:Group g"},
-		"apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n    text: |\n      ---\n      more\n":                          {"1:Pod default/p"},
+		"apiVersion: tierloom.io/v1alpha1\nkind: Group\nmetadata: {name: g}\nspec: {expression: {condition: {scope: a, values: [b]}}}\n":                                {"1:Group g"},
+		"apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: c}\nspec: {tier: Admin, priority: 1, subject: {namespaces: {}}}\n": {"1:ClusterNetworkPolicy c"},
+		"apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n    text: |\n      ---\n      more\n":                                                         {"1:Pod default/p"},
 	} {
 		docs, faults := parseFile("f.yaml", []byte(text))
 		require.Empty(t, faults, text)
@@ -75,6 +76,9 @@ func TestParseFile_Faults(t *testing.T) {
 		{meta("Namespace", "{name: "+strings.Repeat("a", 64)+"}"), "metadata.name: "},
 		{meta("Pod", "{name: "+strings.Repeat("a", 250)+"}"), "metadata.name: 12 bytes too long for a file name"},
 		{meta("Pod", "{name: "+strings.Repeat("a", 254)+"}"), "metadata.name: "},
+		{"apiVersion: policy.networking.k8s.io/v1alpha1\nkind: ClusterNetworkPolicy\nmetadata: {name: c}\n", "kind: ClusterNetworkPolicy of apiVersion policy.networking.k8s.io/v1alpha1 is not one that is read here"},
+		{"apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: c}\nspec: {ingress: [{ports: []}]}\n", `unknown field "spec.ingress[0].ports"`},
+		{"apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: c, namespace: a}\n", "metadata.namespace: ClusterNetworkPolicy objects have none"},
 		{"apiVersion: tierloom.io/v1alpha1\nkind: Group\nmetadata: {name: g}\nspec: {adresses: []}\n", `unknown field "spec.adresses"`},
 		{"apiVersion: tierloom.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: g}\nspec: {rules: [{acton: DROP}]}\n", "acton"},
 		{"apiVersion: tierloom.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: g}\nspec: {rules: [{action: EXPLODE}]}\n", "EXPLODE"},
