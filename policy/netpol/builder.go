@@ -80,6 +80,37 @@ func (b *builder) group(suffix string, g policy.Group) string {
 	return g.ID
 }
 
+// maxLooked bounds how many groups are looked at for equal criteria.
+const maxLooked = 16
+
+// have returns the id of one of the first groups, if it selects by the same
+// criteria: often a peer is the pods themselves, or that of another rule.
+func (b *builder) have(criteria policy.Expr) (string, bool) {
+	if criteria.IsZero() {
+		return "", false
+	}
+	for i := range b.groups[:min(len(b.groups), maxLooked)] {
+		if sameTerms(b.groups[i].Criteria.All, criteria.All) {
+			return b.groups[i].ID, true
+		}
+	}
+	return "", false
+}
+
+// sameTerms compares lists of conditions.
+func sameTerms(a, b []policy.Expr) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		x, y := a[i].Condition, b[i].Condition
+		if x.Subject != y.Subject || x.Key != y.Key || compareConditions(*x, *y) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // list returns a list of one string.
 func (b *builder) list(s string) []string {
 	b.strings = append(b.strings, s)

@@ -149,9 +149,15 @@ func (c *clusterCompiler) rule(id string, r clusterRule, at *path) {
 		for _, s := range p.networks {
 			*peers = append(*peers, prefix(s).String())
 		}
-		if p.networks == nil {
-			*peers = append(*peers, c.group(c.numbered(id, i), policy.Group{Criteria: c.peer(p)}))
+		if p.networks != nil {
+			continue
 		}
+		criteria := c.peer(p)
+		group, ok := c.have(criteria)
+		if !ok {
+			group = c.group(c.numbered(id, i), policy.Group{Criteria: criteria})
+		}
+		*peers = append(*peers, group)
 	}
 	for i := range r.protocols {
 		out.Services = append(out.Services, r.protocols[i].services()...)

@@ -290,7 +290,8 @@ func TestValidateCluster(t *testing.T) {
 
 // What comes out has the names that logs and counters show.
 func TestClusterNames(t *testing.T) {
-	p := parseCluster(t, "guard", `{`+admin+`, ingress: [{name: from-everywhere, action: Deny, `+fromAll+`}], egress: [{action: Pass, to: [{networks: [10.1.2.3/8]}]}]}`)
+	p := parseCluster(t, "guard", `{`+admin+`, ingress: [{name: from-production, action: Deny, from: [{namespaces: {matchLabels: {stage: production}}}]}],
+		egress: [{action: Pass, to: [{networks: [10.1.2.3/8]}, {namespaces: {}}]}]}`)
 	p.UID = "u-1"
 	tags := []policy.Tag{{Scope: "cluster", Tag: "c1"}}
 	groups, sections, err := netpol.CompileCluster(p, netpol.Config{IDPrefix: "c1-", Tags: tags, ClusterTags: tags, LogDrops: true})
@@ -298,8 +299,8 @@ func TestClusterNames(t *testing.T) {
 	require.Equal(t, []string{"c1-u-1-subject", "c1-u-1-ingress-0-0"}, []string{groups[0].ID, groups[1].ID})
 	require.Empty(t, cmp.Diff([]policy.Section{{ID: "c1-u-1", DisplayName: "guard", Tags: tags, Category: policy.Environment, Priority: 1010,
 		AppliedTo: []string{"c1-u-1-subject"}, Rules: []policy.Rule{
-			{ID: "ingress-0", DisplayName: "guard from-everywhere", Sequence: 1, Sources: []string{"c1-u-1-ingress-0-0"}, Action: policy.Drop, Direction: policy.Ingress, Logged: true},
-			{ID: "egress-0", DisplayName: "guard egress-0", Sequence: 2, Destinations: []string{"10.0.0.0/8"}, Action: policy.Pass, Direction: policy.Egress},
+			{ID: "ingress-0", DisplayName: "guard from-production", Sequence: 1, Sources: []string{"c1-u-1-ingress-0-0"}, Action: policy.Drop, Direction: policy.Ingress, Logged: true},
+			{ID: "egress-0", DisplayName: "guard egress-0", Sequence: 2, Destinations: []string{"10.0.0.0/8", "c1-u-1-subject"}, Action: policy.Pass, Direction: policy.Egress},
 		}}}, sections))
 	require.True(t, groups[0].Criteria.Matches(policy.Member{ID: "x", Namespace: "n", NamespaceTags: tags}))
 	require.False(t, groups[0].Criteria.Matches(policy.Member{ID: "x", Namespace: "n"}), "a pod of another cluster")

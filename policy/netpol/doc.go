@@ -31,8 +31,8 @@
 //
 // # NetworkPolicy
 //
-// A policy becomes a group for its podSelector, a group for each peer, and up
-// to two sections of one category:
+// A policy becomes a group for its podSelector, a group for each peer that
+// selects otherwise, and up to two sections of one category:
 //
 //	<id>            sequence AllowPriority      what the policy allows
 //	<id>-isolation  sequence IsolationPriority  drop the rest, in each direction of policyTypes

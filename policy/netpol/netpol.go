@@ -176,7 +176,11 @@ func (c *compiler) peers(rule string, list []networkingv1.NetworkPolicyPeer) []s
 		default:
 			g.Criteria = c.selected(p.NamespaceSelector, p.PodSelector)
 		}
-		ids = append(ids, c.group(c.numbered(rule, i), g))
+		id, ok := c.have(g.Criteria)
+		if !ok {
+			id = c.group(c.numbered(rule, i), g)
+		}
+		ids = append(ids, id)
 	}
 	return c.copied(ids)
 }

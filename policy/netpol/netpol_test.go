@@ -343,7 +343,12 @@ func TestEqualSelectorsAreEqual(t *testing.T) {
 	}
 	groups, _, err := netpol.Compile(parse(t, "c", `{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]}`), netpol.Config{})
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(groups[0].Criteria, groups[1].Criteria), "a peer that is the pods themselves")
+	require.Len(t, groups, 1, "a peer that is the pods themselves")
+	groups, sections, err := netpol.Compile(parse(t, "d", `{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: db}}}, {namespaceSelector: {}}], ports: [{port: 1}]},
+		{from: [{namespaceSelector: {}}, {podSelector: {matchLabels: {app: db}}}], ports: [{port: 2}]}]}`), netpol.Config{})
+	require.NoError(t, err)
+	require.Len(t, groups, 3, "peers that another rule has")
+	require.Equal(t, []string{groups[2].ID, groups[1].ID}, sections[0].Rules[1].Sources)
 }
 
 func TestValidateDoesNotAllocate(t *testing.T) {
