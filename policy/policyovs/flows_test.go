@@ -26,6 +26,14 @@ func ips(list ...string) []netip.Addr {
 
 func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, pfx(s))
+	}
+	return out
+}
+
 func mac(n byte) ovs.MAC { return ovs.MAC{0x02, 0x74, 0x6c, 0, 0x01, n} }
 
 func tagged(id, app string, addrs ...string) policy.Member {
