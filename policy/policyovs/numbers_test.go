@@ -49,10 +49,10 @@ func TestNumbersProperty(t *testing.T) {
 // Rules that come and go at random have priorities in their order, and hardly
 // any changes its own.
 func TestPrioritizeProperty(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(6) {
 		rnd := rand.New(rand.NewPCG(seed, 19))
 		var order []*rule
-		moved, steps := 0, 3000
+		moved, steps := 0, 1500
 		for step := range steps {
 			i := rnd.IntN(len(order) + 1)
 			switch seed % 3 {
@@ -71,7 +71,9 @@ func TestPrioritizeProperty(t *testing.T) {
 			prios, err := prioritize(order, func(r *rule) uint16 { return r.prio })
 			require.NoError(t, err)
 			for j, r := range order {
-				require.True(t, prios[j] <= bands[0] && prios[j] > bands[1] && (j == 0 || prios[j] < prios[j-1]), "seed %d step %d", seed, step)
+				if prios[j] > bands[0] || prios[j] <= bands[1] || j > 0 && prios[j] >= prios[j-1] {
+					require.FailNow(t, "out of order", "seed %d step %d: %v", seed, step, prios)
+				}
 				if r.prio != 0 && r.prio != prios[j] {
 					moved++
 				}
