@@ -226,7 +226,9 @@ func (c *compiler) peers(e end, r *policy.ProgramRule, f family) [][]term {
 	var all []term
 	for _, id := range r.Peers.Sets {
 		if _, ok := c.prog.Sets[id]; ok {
-			all = append(all, address{family: f, dst: !e.ownDst, not: r.Peers.Excluded, set: groupSet(id, f)})
+			name := groupSet(id, f)
+			c.uses[name] = append(c.uses[name], useBy(r))
+			all = append(all, address{family: f, dst: !e.ownDst, not: r.Peers.Excluded, set: name})
 		} else if r.Peers.Excluded {
 			return nil
 		}

@@ -122,7 +122,9 @@ func (f *Firewall) Apply(ctx context.Context, change policy.Change) error {
 		return err
 	}
 	if elements && f.installed != nil {
-		return f.elementsLocked(ctx, change.Sets)
+		if steps, ok := f.installed.steps(change.Sets); ok {
+			return f.elementsLocked(ctx, change.Sets, steps)
+		}
 	}
 	return f.syncLocked(ctx, f.prog.With(change), f.ports)
 }
@@ -147,21 +149,15 @@ func (f *Firewall) syncLocked(ctx context.Context, prog *policy.Program, ports [
 	return nil
 }
 
-// elementsLocked changes addresses of sets that are there.
-func (f *Firewall) elementsLocked(ctx context.Context, changes []policy.SetChange) error {
+// elementsLocked changes addresses of sets that are there, step by step.
+func (f *Firewall) elementsLocked(ctx context.Context, changes []policy.SetChange, steps [][]elements) error {
 	if err := f.readyLocked(ctx); err != nil {
 		return err
 	}
-	for _, s := range changes {
-		for _, fam := range []family{ipv4, ipv6} {
-			name := groupSet(s.ID, fam)
-			if err := f.kernel.elements(name, f.installed.sets[name], part(s.Removed, fam), part(s.Added, fam)); err != nil {
-				return f.failedLocked(err)
-			}
+	for _, step := range steps {
+		if err := f.kernel.elements(f.installed, step); err != nil {
+			return f.failedLocked(err)
 		}
-	}
-	if err := f.kernel.conn.Flush(); err != nil {
-		return f.failedLocked(err)
 	}
 	for _, s := range changes {
 		list := changed(f.prog.Sets[s.ID], s)

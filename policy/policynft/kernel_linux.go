@@ -3,7 +3,6 @@ package policynft
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,13 +13,14 @@ import (
 	"github.com/mdlayher/netlink"
 )
 
-// A kernel is the table on the other side of a socket. Chains, maps and sets have an
-// epoch in their name, which another Firewall that takes the table over counts up.
+// A kernel is the table on the other side of a socket. Chains, maps and sets are never
+// changed in a way that matters to packets, but made anew in another epoch, which is in their name.
 type kernel struct {
-	conn  *nftables.Conn
-	table *nftables.Table
-	epoch int
-	ids   uint32 // of sets in transactions
+	conn   *nftables.Conn
+	table  *nftables.Table
+	epoch  int            // the last one
+	epochs map[string]int // of each chain, map and set in use
+	ids    uint32         // of sets in transactions
 }
 
 // socketBuffer has room for the acknowledgements of a large transaction.
@@ -37,16 +37,11 @@ func open(cfg Config, netns int) (*kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policynft: open netlink socket: %w", err)
 	}
-	return &kernel{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: cfg.Table}}, nil
+	return &kernel{conn: conn, epochs: map[string]int{}, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: cfg.Table}}, nil
 }
 
-// name is what a chain, map or set is called in this epoch.
-func (k *kernel) name(s string) string {
-	if k.epoch == 0 {
-		return s
-	}
-	return s + "." + strconv.Itoa(k.epoch)
-}
+// name is what a chain, map or set is called.
+func (k *kernel) name(s string) string { return fmt.Sprintf("%s.%d", s, k.epochs[s]) }
 
 func (k *kernel) chain(name string) *nftables.Chain {
 	return &nftables.Chain{Table: k.table, Name: k.name(name)}
@@ -61,7 +56,7 @@ func (k *kernel) baseChain(hook string, cfg Config) *nftables.Chain {
 }
 
 // replace makes the table what a Ruleset says, whatever it has. What it has is in
-// force until all of the new is: the new is built beside it, and base chains turn to it.
+// force until all of the new is.
 func (k *kernel) replace(next *Ruleset) error {
 	k.conn.AddTable(k.table)
 	if err := k.conn.Flush(); err != nil {
@@ -71,16 +66,8 @@ func (k *kernel) replace(next *Ruleset) error {
 	if err != nil {
 		return err
 	}
-	k.epoch = old.epoch + 1
-	if err := k.queue(&Ruleset{}, next); err != nil {
-		return err
-	}
-	for hook, lines := range next.base() {
-		c := k.conn.AddChain(k.baseChain(hook, next.cfg))
-		k.conn.FlushChain(c)
-		k.rules(c, lines)
-	}
-	if err := k.conn.Flush(); err != nil {
+	k.epoch = old.epoch
+	if err := k.build(&Ruleset{}, next); err != nil {
 		return err
 	}
 	if err := k.sweep(old, next); err != nil {
@@ -89,57 +76,93 @@ func (k *kernel) replace(next *Ruleset) error {
 	return nil
 }
 
-// change turns one Ruleset into another in one transaction.
+// change turns one Ruleset into another.
 func (k *kernel) change(old, next *Ruleset) error {
-	if err := k.queue(old, next); err != nil {
+	stale := next.stale(old)
+	if len(stale) == 0 {
+		return nil
+	}
+	before := maps.Clone(k.epochs)
+	if err := k.build(old, next); err != nil {
 		return err
+	}
+	return k.drop(old, next, before)
+}
+
+// build makes what differs beside what is there, and has the base chains turn to it:
+// for each packet everything is either as before or as after.
+func (k *kernel) build(old, next *Ruleset) error {
+	stale := next.stale(old)
+	k.epoch++
+	for name := range stale {
+		k.epochs[name] = k.epoch
+	}
+	for _, name := range added(old.counters, next.counters) {
+		k.conn.AddObj(k.counter(name))
+	}
+	for _, name := range stale.in(next.sets) {
+		if err := k.set(name, next.sets[name]); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	chains := stale.in(next.chains)
+	for _, name := range chains {
+		k.conn.AddChain(k.chain(name))
+	}
+	for _, name := range chains {
+		k.rules(k.chain(name), next.chains[name])
+	}
+	for _, name := range stale.in(next.maps) {
+		if err := k.vmap(name, next.maps[name]); err != nil {
+			return fmt.Errorf("map %s: %w", name, err)
+		}
+	}
+	if err := k.conn.Flush(); err != nil {
+		return err
+	}
+	for hook, lines := range next.base() {
+		c := k.conn.AddChain(k.baseChain(hook, next.cfg))
+		k.conn.FlushChain(c)
+		k.rules(c, lines)
 	}
 	return k.conn.Flush()
 }
 
-// queue adds to the transaction what differs, but for base chains: first what rules refer to,
-// then rules, then which port has which, then the end of what is no more.
-func (k *kernel) queue(old, next *Ruleset) error {
-	for _, name := range added(old.counters, next.counters) {
-		k.conn.AddObj(k.counter(name))
-	}
-	for _, name := range slices.Sorted(maps.Keys(next.sets)) {
-		if err := k.set(name, old.sets, next.sets[name]); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
-	}
-	for _, name := range added(old.chains, next.chains) {
-		k.conn.AddChain(k.chain(name))
-	}
-	for _, name := range slices.Sorted(maps.Keys(next.chains)) {
-		have, ok := old.chains[name]
-		if ok && sameLines(have, next.chains[name]) {
-			continue
-		}
-		if ok {
+// drop removes what has no use any more. It had the names of epochs before.
+func (k *kernel) drop(old, next *Ruleset, before map[string]int) error {
+	now := k.epochs
+	gone := func(name string, still bool) bool { return !still || now[name] != before[name] }
+	k.epochs = before
+	var chains []string
+	for name := range old.chains {
+		if _, still := next.chains[name]; gone(name, still) {
 			k.conn.FlushChain(k.chain(name))
-		}
-		k.rules(k.chain(name), next.chains[name])
-	}
-	for _, name := range slices.Sorted(maps.Keys(next.maps)) {
-		if err := k.vmap(name, old.maps[name], next.maps[name]); err != nil {
-			return fmt.Errorf("map %s: %w", name, err)
+			chains = append(chains, name)
 		}
 	}
-	gone := added(next.chains, old.chains)
-	for _, name := range gone {
-		k.conn.FlushChain(k.chain(name))
+	for name := range old.maps {
+		if gone(name, true) {
+			k.conn.DelSet(&nftables.Set{Table: k.table, Name: k.name(name)})
+		}
 	}
-	for _, name := range gone {
+	for _, name := range chains {
 		k.conn.DelChain(k.chain(name))
 	}
-	for _, name := range added(next.sets, old.sets) {
-		k.conn.DelSet(&nftables.Set{Table: k.table, Name: k.name(name)})
+	for name := range old.sets {
+		if _, still := next.sets[name]; gone(name, still) {
+			k.conn.DelSet(&nftables.Set{Table: k.table, Name: k.name(name)})
+		}
 	}
 	for _, name := range added(next.counters, old.counters) {
 		k.conn.DeleteObject(k.counter(name))
 	}
-	return nil
+	for name := range now {
+		if !next.has(name) {
+			delete(now, name)
+		}
+	}
+	k.epochs = now
+	return k.conn.Flush()
 }
 
 // added returns the sorted names that one map has more than another.
@@ -152,10 +175,6 @@ func added[T any](old, next map[string]T) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-func sameLines(a, b []line) bool {
-	return slices.EqualFunc(a, b, func(x, y line) bool { return x.String() == y.String() })
 }
 
 func (k *kernel) counter(name string) *nftables.NamedObj {
@@ -177,11 +196,8 @@ func (k *kernel) rules(c *nftables.Chain, lines []line) {
 	}
 }
 
-// set makes a set what it has to be.
-func (k *kernel) set(name string, old map[string]set, next set) error {
-	if have, ok := old[name]; ok { // a set of ports never changes
-		return k.elements(name, next, without(have.prefixes, next.prefixes), without(next.prefixes, have.prefixes))
-	}
+// set makes a set.
+func (k *kernel) set(name string, next set) error {
 	s := k.kernelSet(name, next)
 	k.ids++
 	s.ID = k.ids
@@ -189,9 +205,9 @@ func (k *kernel) set(name string, old map[string]set, next set) error {
 		return err
 	}
 	if next.family == anyFamily {
-		return k.inParts(portElements(next.ports), func(part []nftables.SetElement) error { return k.conn.SetAddElements(s, part) })
+		return inParts(portElements(next.ports), func(part []nftables.SetElement) error { return k.conn.SetAddElements(s, part) })
 	}
-	return k.elements(name, next, nil, next.prefixes)
+	return inParts(prefixElements(next.prefixes), func(part []nftables.SetElement) error { return k.conn.SetAddElements(s, part) })
 }
 
 func (k *kernel) kernelSet(name string, s set) *nftables.Set {
@@ -199,19 +215,24 @@ func (k *kernel) kernelSet(name string, s set) *nftables.Set {
 	return &nftables.Set{Table: k.table, Name: k.name(name), Interval: true, Comment: comment(s.comment), KeyType: types[s.family]}
 }
 
-// elements removes addresses from a set and adds others.
-func (k *kernel) elements(name string, s set, gone, come []netip.Prefix) error {
-	in := k.kernelSet(name, s)
-	if err := k.inParts(prefixElements(gone), func(part []nftables.SetElement) error { return k.conn.SetDeleteElements(in, part) }); err != nil {
-		return err
+// elements removes addresses from sets and adds others, in one transaction.
+func (k *kernel) elements(r *Ruleset, list []elements) error {
+	for _, e := range list {
+		in := k.kernelSet(e.set, r.sets[e.set])
+		if err := inParts(prefixElements(e.gone), func(part []nftables.SetElement) error { return k.conn.SetDeleteElements(in, part) }); err != nil {
+			return err
+		}
+		if err := inParts(prefixElements(e.come), func(part []nftables.SetElement) error { return k.conn.SetAddElements(in, part) }); err != nil {
+			return err
+		}
 	}
-	return k.inParts(prefixElements(come), func(part []nftables.SetElement) error { return k.conn.SetAddElements(in, part) })
+	return k.conn.Flush()
 }
 
 // maxElements of a message: their attributes have to fit into one of 64 KiB.
 const maxElements = 500
 
-func (k *kernel) inParts(list []nftables.SetElement, queue func([]nftables.SetElement) error) error {
+func inParts(list []nftables.SetElement, queue func([]nftables.SetElement) error) error {
 	for part := range slices.Chunk(list, maxElements) {
 		if err := queue(part); err != nil {
 			return err
@@ -220,31 +241,18 @@ func (k *kernel) inParts(list []nftables.SetElement, queue func([]nftables.SetEl
 	return nil
 }
 
-// vmap makes a map from interfaces to chains what it has to be.
-func (k *kernel) vmap(name string, old, next map[string]string) error {
-	m := &nftables.Set{Table: k.table, Name: k.name(name), IsMap: true, KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict}
-	if old == nil {
-		k.ids++
-		m.ID = k.ids
-		if err := k.conn.AddSet(m, nil); err != nil {
-			return err
-		}
-	}
-	var gone, come []nftables.SetElement
-	for _, iface := range slices.Sorted(maps.Keys(old)) {
-		if chain := old[iface]; next[iface] != chain {
-			gone = append(gone, k.jump(iface, chain))
-		}
-	}
-	for _, iface := range slices.Sorted(maps.Keys(next)) {
-		if chain := next[iface]; old[iface] != chain {
-			come = append(come, k.jump(iface, chain))
-		}
-	}
-	if err := k.inParts(gone, func(part []nftables.SetElement) error { return k.conn.SetDeleteElements(m, part) }); err != nil {
+// vmap makes a map from interfaces to chains.
+func (k *kernel) vmap(name string, next map[string]string) error {
+	k.ids++
+	m := &nftables.Set{Table: k.table, Name: k.name(name), ID: k.ids, IsMap: true, KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict}
+	if err := k.conn.AddSet(m, nil); err != nil {
 		return err
 	}
-	return k.inParts(come, func(part []nftables.SetElement) error { return k.conn.SetAddElements(m, part) })
+	var list []nftables.SetElement
+	for _, iface := range slices.Sorted(maps.Keys(next)) {
+		list = append(list, k.jump(iface, next[iface]))
+	}
+	return inParts(list, func(part []nftables.SetElement) error { return k.conn.SetAddElements(m, part) })
 }
 
 func (k *kernel) jump(iface, chain string) nftables.SetElement {

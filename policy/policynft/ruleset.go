@@ -26,6 +26,7 @@ type Ruleset struct {
 	chains   map[string][]line            // all but base chains
 	maps     map[string]map[string]string // "egress", "ingress": interface -> chain
 	counters map[string]string            // name -> id of a rule
+	uses     map[string][]use             // of sets of groups, by rules
 }
 
 // A set is addresses of one family, or ports.
@@ -47,7 +48,7 @@ func Compile(prog *policy.Program, ports []Port, cfg Config) (*Ruleset, error) {
 		return nil, err
 	}
 	c := &compiler{prog: prog, lines: map[string][]line{}, Ruleset: &Ruleset{
-		cfg: cfg, sets: map[string]set{}, chains: map[string][]line{}, maps: map[string]map[string]string{}, counters: map[string]string{}}}
+		cfg: cfg, sets: map[string]set{}, chains: map[string][]line{}, maps: map[string]map[string]string{}, counters: map[string]string{}, uses: map[string][]use{}}}
 	for id, list := range prog.Sets {
 		for _, f := range []family{ipv4, ipv6} {
 			c.sets[groupSet(id, f)] = set{comment: id, prefixes: part(list, f), family: f}

@@ -1,0 +1,192 @@
+package policynft
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/tierloom/tierloom/policy"
+)
+
+// names are those of sets, chains and maps.
+type names map[string]bool
+
+// in returns, sorted, the names that a map has.
+func (n names) in(m any) []string {
+	var out []string
+	add := func(name string) {
+		if n[name] {
+			out = append(out, name)
+		}
+	}
+	switch m := m.(type) {
+	case map[string]set:
+		for name := range m {
+			add(name)
+		}
+	case map[string][]line:
+		for name := range m {
+			add(name)
+		}
+	case map[string]map[string]string:
+		for name := range m {
+			add(name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// has reports whether there is a set, chain or map of some name.
+func (r *Ruleset) has(name string) bool {
+	_, set := r.sets[name]
+	_, chain := r.chains[name]
+	_, m := r.maps[name]
+	return set || chain || m
+}
+
+// stale returns what has to be made anew: what differs from another Ruleset, and
+// what refers to such. Maps are, if anything is.
+func (r *Ruleset) stale(old *Ruleset) names {
+	out := names{}
+	for name, s := range r.sets {
+		if have, ok := old.sets[name]; !ok || !have.equal(s) {
+			out[name] = true
+		}
+	}
+	for name := range r.chains {
+		r.staleChain(name, old, out, names{})
+	}
+	if len(out) == 0 && maps.EqualFunc(r.maps, old.maps, maps.Equal) {
+		return nil
+	}
+	for name := range r.maps {
+		out[name] = true
+	}
+	return out
+}
+
+// staleChain notes whether a chain is stale, with those that it refers to.
+func (r *Ruleset) staleChain(name string, old *Ruleset, out, done names) bool {
+	if out[name] || done[name] {
+		return out[name]
+	}
+	done[name] = true
+	have, ok := old.chains[name]
+	stale := !ok || !slices.EqualFunc(have, r.chains[name], func(a, b line) bool { return a.String() == b.String() })
+	for _, l := range r.chains[name] {
+		for _, t := range l.terms {
+			switch t := t.(type) {
+			case address:
+				stale = stale || out[t.set]
+			case dport:
+				stale = stale || out[t.set]
+			case verdict:
+				stale = t.chain != "" && r.staleChain(t.chain, old, out, done) || stale
+			}
+		}
+	}
+	if stale {
+		out[name] = true
+	}
+	return stale
+}
+
+func (s set) equal(o set) bool {
+	return s.family == o.family && s.comment == o.comment && slices.Equal(s.ports, o.ports) &&
+		len(without(s.prefixes, o.prefixes)) == 0 && len(without(o.prefixes, s.prefixes)) == 0
+}
+
+// A use is that a rule looks an address up in a set of a group.
+type use struct {
+	dir policy.Direction
+	not bool
+	// effect is what it means for a packet that the rule comes to match: it may be
+	// allowed where it was not (1), or the other way round (-1), or either (0).
+	effect int
+}
+
+func useBy(r *policy.ProgramRule) use {
+	u := use{dir: r.Direction, not: r.Peers.Excluded}
+	switch {
+	case r.Action == policy.Allow:
+		u.effect = 1
+	case r.Action != policy.Pass && r.Established == policy.Reevaluate:
+		u.effect = -1
+	}
+	return u
+}
+
+// elements are addresses that leave a set and such that join it.
+type elements struct {
+	set        string
+	gone, come []netip.Prefix
+}
+
+// steps returns transactions that change sets by element, so that the verdict about no
+// packet is ever another than before or after; false is that there are no such.
+//
+// Sets change one after another in a transaction, and a packet may look a set up
+// before and another one after. That does not matter if all that happens can only
+// allow more, or only allow less. Nor does it if first some rules come to match, with
+// one such effect, and later others cease to: in between, the first rule that matches is
+// that of before or that of after. This holds for one end; where both have a part, it does not.
+func (r *Ruleset) steps(changes []policy.SetChange) ([][]elements, bool) {
+	var all, first, second []elements
+	effects := map[bool]names{true: {}, false: {}} // of rules that come to match, and that cease to
+	dirs := map[policy.Direction]bool{}
+	split := true
+	for _, c := range changes {
+		for _, f := range []family{ipv4, ipv6} {
+			e := elements{groupSet(c.ID, f), part(c.Removed, f), part(c.Added, f)}
+			if len(e.gone)+len(e.come) == 0 {
+				continue
+			}
+			all = append(all, e)
+			matches := map[bool]bool{} // an address that joins makes rules match (true), or cease to
+			for _, u := range r.uses[e.set] {
+				matches[!u.not], dirs[u.dir] = true, true
+				if len(e.come) > 0 {
+					effects[!u.not][effect(u.effect, !u.not)] = true
+				}
+				if len(e.gone) > 0 {
+					effects[u.not][effect(u.effect, u.not)] = true
+				}
+			}
+			come, gone := elements{set: e.set, come: e.come}, elements{set: e.set, gone: e.gone}
+			if matches[false] {
+				come, gone = gone, come
+			}
+			first, second = append(first, come), append(second, gone)
+			split = split && len(matches) < 2 && !overlap(e.gone, e.come)
+		}
+	}
+	either := maps.Clone(effects[true])
+	maps.Copy(either, effects[false])
+	switch {
+	case len(all) == 0:
+		return nil, true
+	case either["either"]:
+		return nil, false
+	case len(either) < 2:
+		return [][]elements{all}, true
+	case split && len(dirs) == 1 && len(effects[true]) < 2 && len(effects[false]) < 2:
+		return [][]elements{first, second}, true
+	}
+	return nil, false
+}
+
+// effect says what it means that a rule comes to match, or ceases to.
+func effect(of int, matches bool) string {
+	switch {
+	case of == 0:
+		return "either"
+	case (of > 0) == matches:
+		return "more"
+	}
+	return "less"
+}
+
+func overlap(a, b []netip.Prefix) bool {
+	return slices.ContainsFunc(a, func(p netip.Prefix) bool { return slices.ContainsFunc(b, p.Overlaps) })
+}
