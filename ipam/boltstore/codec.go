@@ -103,16 +103,19 @@ func (r *reader) varint() int64 {
 	return v
 }
 
-func (r *reader) text() string {
+// bytes returns what its length precedes; it is part of what is read.
+func (r *reader) bytes() []byte {
 	n := r.uvarint()
 	if n > uint64(len(r.rest)) {
 		r.rest, r.err = nil, errCut
-		return ""
+		return nil
 	}
-	s := string(r.rest[:n])
+	b := r.rest[:n:n]
 	r.rest = r.rest[n:]
-	return s
+	return b
 }
+
+func (r *reader) text() string { return string(r.bytes()) }
 
 func (r *reader) time() time.Time {
 	seconds, nanos := r.varint(), r.uvarint()

@@ -1,0 +1,29 @@
+package boltstore
+
+import "errors"
+
+// Move moves the journal to the database.
+func (s *Store) Move() error { return s.move() }
+
+// MoveAt sets how long a journal is when it is moved.
+func (s *Store) MoveAt(size int64) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.long, s.moveAt = size, size
+}
+
+// Recent returns how many records are in the journal alone.
+func (s *Store) Recent() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.recent) + len(s.frozen)
+}
+
+// Crash leaves the files as they are.
+func (s *Store) Crash() error {
+	s.turn.Lock()
+	s.closed = true
+	s.turn.Unlock()
+	s.background.Wait()
+	return errors.Join(s.journal.file.Close(), s.db.Close())
+}

@@ -1,0 +1,54 @@
+package boltstore
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// FuzzJournal reads what is behind a head, and what is in a batch: what is
+// taken is the same when it is written again.
+func FuzzJournal(f *testing.F) {
+	id := identity{1, 2, 3}
+	var raw []byte
+	for n := uint64(1); n < 4; n++ {
+		b := batch{number: n, revision: 10 * n}
+		b.put([]byte("k"), []byte("v"))
+		b.put([]byte("gone"), nil)
+		raw = append(raw, b.encode(id)...)
+		f.Add(raw)
+		f.Add(b.body)
+	}
+	f.Add(raw[:len(raw)-1])
+	f.Add(raw[1:])
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		whole := append(id.head(), raw...)
+		if list, end, err := parse(whole, id, 0); err == nil {
+			again := id.head()
+			for _, b := range list {
+				again = append(again, b.encode(id)...)
+			}
+			if !bytes.Equal(again, whole[:end]) {
+				t.Fatalf("%x, was %x", again, whole[:end])
+			}
+		}
+		b := batch{number: 1, body: raw}
+		var again batch
+		read := func(b batch) (list [][]byte, err error) {
+			err = b.each(func(k, v []byte) { list = append(list, k, v) })
+			return list, err
+		}
+		first, err := read(b)
+		if err != nil {
+			return
+		}
+		for i := 0; i < len(first); i += 2 {
+			again.put(first[i], first[i+1])
+		}
+		second, err := read(again)
+		if diff := cmp.Diff(first, second); diff != "" || err != nil {
+			t.Fatal(diff, err)
+		}
+	})
+}

@@ -1,0 +1,187 @@
+package boltstore
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"os"
+
+	"github.com/tierloom/tierloom/ipam"
+)
+
+// write makes the changes of several callers in one batch of the journal, and
+// gives each its error. Only one runs at a time.
+func (s *Store) write(calls []*call) {
+	err := s.makeRoom()
+	if err == nil {
+		err = s.writeBatch(calls)
+	}
+	for _, c := range calls {
+		if c.err == nil {
+			c.err = err
+		}
+	}
+}
+
+func (s *Store) writeBatch(calls []*call) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.closed {
+		return os.ErrClosed
+	}
+	v, err := s.openView()
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	p := &pending{view: v, made: changes{}, batch: batch{revision: v.revision}}
+	v.over = append([]changes{p.made}, v.over...)
+	for _, c := range calls {
+		c.err = s.stage(p, c)
+	}
+	if len(p.made) == 0 {
+		return nil
+	}
+	if err := s.journal.append(&p.batch); err != nil {
+		for _, c := range calls {
+			if c.counted {
+				s.countAll(c, -1)
+			}
+		}
+		return err
+	}
+	s.mu.Lock()
+	maps.Copy(s.recent, p.made)
+	s.revision = p.batch.revision
+	s.mu.Unlock()
+	s.moveLater()
+	return nil
+}
+
+// pending is what a write is about to make, which its view shows already.
+type pending struct {
+	view  *view
+	made  changes
+	batch batch
+}
+
+// stage adds the changes of one call to what is pending, or with an error none.
+func (s *Store) stage(p *pending, c *call) error {
+	revision, err := s.check(p.view, c, p.batch.revision)
+	if err != nil {
+		return err
+	}
+	revision++
+	before := len(p.batch.body)
+	for i := range c.changes {
+		change := &c.changes[i]
+		var raw []byte
+		if !change.Delete() {
+			change.After.Revision = revision
+			if change.After.Generation == 0 {
+				change.After.Generation = revision
+			}
+			raw = encode(change.After)
+		}
+		p.batch.put(key(change.Key()), raw)
+	}
+	if size := len(p.batch.body); size > maxBody {
+		p.batch.body = p.batch.body[:before]
+		s.countAll(c, -1)
+		return fmt.Errorf("%w: %d bytes are written at once, %d at most", ipam.ErrInvalid, size, maxBody)
+	}
+	added := batch{body: p.batch.body[before:]}
+	p.batch.revision = revision
+	return added.each(func(key, record []byte) { p.made[string(key)] = record })
+}
+
+// check looks whether the changes of a call can be made, and returns the highest
+// revision or generation by then. It counts the changes if they can.
+func (s *Store) check(v *view, c *call, revision uint64) (uint64, error) {
+	c.old = make([]ipam.Record, len(c.changes))
+	for i, change := range c.changes {
+		r, _, err := v.get(change.Key())
+		if err != nil {
+			return 0, err
+		}
+		if r.Revision != change.Before.Revision {
+			return 0, ipam.ConflictError(change, r.Revision)
+		}
+		c.old[i] = r
+		revision = max(revision, change.After.Generation)
+	}
+	s.countAll(c, 1)
+	if err := s.checkOwners(v, c); err != nil {
+		s.countAll(c, -1)
+		return 0, err
+	}
+	return revision, nil
+}
+
+// checkOwners refuses an owner who would own two values, when the changes are
+// counted but not yet made.
+func (s *Store) checkOwners(v *view, c *call) error {
+	owners := map[string]string{}
+	for i, change := range c.changes {
+		if change.Delete() || !change.After.Owned() || s.owned[s.hash(change.After.Space, change.After.Owner)] == 1 {
+			continue
+		}
+		id := string(key(change.After.Space, change.After.Owner))
+		if has, ok := owners[id]; ok {
+			return ipam.OwnerConflictError(c.changes[i], has)
+		}
+		owners[id] = change.After.Value
+		has, ok, err := v.ownedBy(context.Background(), change.After.Space, change.After.Owner)
+		if err != nil {
+			return err
+		}
+		if ok && !c.changed(has) {
+			return ipam.OwnerConflictError(change, has.Value)
+		}
+	}
+	return nil
+}
+
+// changed reports whether the call changes a record.
+func (c *call) changed(r ipam.Record) bool {
+	for _, change := range c.changes {
+		if space, value := change.Key(); space == r.Space && value == r.Value {
+			return true
+		}
+	}
+	return false
+}
+
+// countAll follows the changes of a call, or takes that back for n = -1.
+func (s *Store) countAll(c *call, n int) {
+	c.counted = n > 0
+	for i, change := range c.changes {
+		if c.old[i].Revision != 0 {
+			s.count(c.old[i], -n)
+		}
+		if !change.Delete() {
+			s.count(change.After, n)
+		}
+	}
+}
+
+// count adds n to the records that the owner of r owns, if r is one.
+func (s *Store) count(r ipam.Record, n int) {
+	if !r.Owned() {
+		return
+	}
+	h := s.hash(r.Space, r.Owner)
+	if s.owned[h] += n; s.owned[h] == 0 {
+		delete(s.owned, h)
+	}
+}
+
+func (s *Store) hash(space, owner string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	_, _ = h.WriteString(space)
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(owner)
+	return h.Sum64()
+}
