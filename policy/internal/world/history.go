@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -28,7 +29,12 @@ func NewHistory() *History {
 func (h *History) Step(rnd *rand.Rand, e *policy.Engine) (undo func() error, err error) {
 	switch n := rnd.IntN(20); {
 	case n < 7:
-		return change(h.Members, member(rnd, rnd.IntN(8)), memberID, e.SetMember, e.DeleteMember)
+		m := member(rnd, rnd.IntN(8))
+		if rnd.IntN(8) == 0 {
+			// That of another member, as it may be while one pod goes and the next comes.
+			m.IPs[0] = netip.AddrFrom4([4]byte{10, 0, 0, byte(rnd.IntN(8) + 1)})
+		}
+		return change(h.Members, m, memberID, e.SetMember, e.DeleteMember)
 	case n < 9:
 		return remove(h.Members, fmt.Sprint("m", rnd.IntN(8)), e.SetMember, e.DeleteMember)
 	case n < 10:

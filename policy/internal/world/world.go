@@ -56,11 +56,7 @@ func member(rnd *rand.Rand, i int) policy.Member {
 	if ns := pick(rnd, "red", "blue", ""); ns != "" {
 		m.Namespace, m.NamespaceTags = ns, []policy.Tag{{Scope: "name", Tag: ns}, {Scope: "stage", Tag: "x"}}
 	}
-	host := byte(i + 1)
-	if rnd.IntN(8) == 0 {
-		host = byte(rnd.IntN(8) + 1) // that of another member, as it may be while one pod goes and the next comes
-	}
-	m.IPs = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, host})}
+	m.IPs = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})}
 	if rnd.IntN(2) == 0 {
 		m.IPs = append(m.IPs, netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(i + 1)}))
 	}
