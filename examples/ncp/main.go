@@ -28,6 +28,7 @@ type config struct {
 	// Baseline is allow_cluster, allow_namespace or allow_namespace_strict.
 	Baseline    string         `json:"baseline_policy_type"`
 	NodeSources []netip.Prefix `json:"node_sources"`
+	MaxTags     int            `json:"max_tags"`
 	TLS         proc.TLS       `json:"tls"`
 }
 
@@ -61,6 +62,7 @@ func main() {
 			fs.StringVar(&cfg.Status, "status", cfg.Status, "standalone mode: `folder` for what an API server would keep")
 			fs.StringVar(&cfg.Kubeconfig, "kubeconfig", cfg.Kubeconfig, "`file` that says where the Kubernetes API server is")
 			fs.StringVar(&cfg.Baseline, "baseline-policy-type", cfg.Baseline, "what holds where no policy decides: allow_cluster, allow_namespace, allow_namespace_strict or `none`")
+			fs.IntVar(&cfg.MaxTags, "max-tags", cfg.MaxTags, "`number` of tags that an object may have; 0 is any")
 			cfg.TLS.Flags(fs)
 		},
 		Validate: cfg.validate,
@@ -81,7 +83,7 @@ func run(ctx context.Context, cfg config, env proc.Env) error {
 	}
 	c, err := ncp.New(ncp.Config{
 		Cluster: cfg.Cluster, SubnetPrefix: cfg.SubnetPrefix, MTU: cfg.MTU,
-		Baseline: netpol.Baseline(cfg.Baseline), NodeSources: cfg.NodeSources,
+		Baseline: netpol.Baseline(cfg.Baseline), NodeSources: cfg.NodeSources, MaxTags: cfg.MaxTags,
 		Source: source, Reporter: source, Manager: api.NewClient(cfg.Manager, hc), Log: env.Log,
 	})
 	if err != nil {

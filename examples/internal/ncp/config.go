@@ -28,6 +28,9 @@ type Config struct {
 	// NodeSources are prefixes that a node's traffic to its own pods comes from,
 	// besides its addresses.
 	NodeSources []netip.Prefix
+	// MaxTags is how many tags an object may have; zero is any number. Labels that
+	// there is no room for make none, which is logged.
+	MaxTags int
 	// Scopes are the names of tags. The zero value means [model.DefaultScopes].
 	Scopes model.Scopes
 	// Collect is how often leases without an owner are looked for besides
@@ -40,6 +43,9 @@ type Config struct {
 	// Log may be nil.
 	Log *slog.Logger
 }
+
+// leastTags are those that an object has beside labels.
+const leastTags = 8
 
 func (c *Config) setDefaults() error {
 	if c.SubnetPrefix == 0 {
@@ -66,6 +72,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.MTU < 576 || c.MTU > 9000 {
 		errs = append(errs, fmt.Errorf("mtu %d: want 576 to 9000", c.MTU))
+	}
+	if c.MaxTags != 0 && c.MaxTags <= leastTags {
+		errs = append(errs, fmt.Errorf("max_tags %d: want more than %d, or 0 for any number", c.MaxTags, leastTags))
 	}
 	if err := c.Baseline.UnmarshalText([]byte(c.Baseline)); err != nil {
 		errs = append(errs, fmt.Errorf("baseline_policy_type: %w", err))

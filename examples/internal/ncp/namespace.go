@@ -61,7 +61,7 @@ func (c *Controller) namespace(ctx context.Context, ref cluster.Ref) (desired, e
 	tags := append([]intent.Tag{
 		{Scope: c.cfg.Scopes.Project, Tag: ns.Name}, {Scope: c.cfg.Scopes.ProjectUID, Tag: d.uid},
 		{Scope: c.cfg.Scopes.Owner, Tag: c.owner("ns", d.uid)},
-	}, c.labelTags(namespaceLabels(ns))...)
+	}, c.labelTags("namespace "+ns.Name, namespaceLabels(ns))...)
 	add := func(kind, id, name string, v any) {
 		o, e := c.object(ref, kind, id, name, v, tags...)
 		d.objects, err = append(d.objects, o), errors.Join(err, e)

@@ -259,3 +259,26 @@ func TestAddressOutsideItsPoolIsNamed(t *testing.T) {
 	w.eventually(func() bool { return fault("Namespace", "", "a") == "" && len(w.objects(model.KindNATRule)) == 2 }, "static SNAT address, mended")
 	w.eventually(func() bool { return w.status("Service", "b", "s").LoadBalancer == "203.0.113.57" }, "load balancer address, mended")
 }
+
+// Labels beyond the number of tags that an object may have make none, and
+// harm nothing.
+func TestMoreLabelsThanTags(t *testing.T) {
+	w := newWorld(t)
+	w.startNCP(func(c *ncp.Config) { c.MaxTags = 10 })
+	w.admin(tier0, block, snat, host, parent, plugs)
+	w.manifest("ns.yaml", namespaceA)
+	w.manifest("pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: a, labels: {a: \"1\", b: \"2\", c: \"3\", d: \"4\"}}\nspec: {nodeName: n1, containers: [{name: c}]}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\n")
+	var port intent.Object
+	w.eventually(func() bool {
+		for _, o := range w.objects(model.KindSegmentPort) {
+			if model.HasTag(o.Tags, "ncp/pod", "p") {
+				port = o
+			}
+		}
+		return port.ID != ""
+	}, "the pod's port")
+	require.True(t, model.HasTag(port.Tags, "a", "1"))
+	require.True(t, model.HasTag(port.Tags, "b", "2"))
+	require.False(t, model.HasTag(port.Tags, "c", "3"))
+	require.LessOrEqual(t, len(port.Tags), 10)
+}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/examples/internal/model"
+	"github.com/tierloom/tierloom/policy"
 	"github.com/tierloom/tierloom/reconcile/intent"
 	"github.com/tierloom/tierloom/topology"
 )
@@ -131,20 +131,32 @@ func (c *Controller) podTags(p *corev1.Pod) []intent.Tag {
 		{Scope: c.cfg.Scopes.NodeName, Tag: p.Spec.NodeName},
 		{Scope: c.cfg.Scopes.Owner, Tag: c.owner("pod", string(p.UID))},
 	}
-	return append(tags, c.labelTags(p.Labels)...)
+	return append(tags, c.labelTags("pod "+p.Namespace+"/"+p.Name, p.Labels)...)
 }
 
-// labelTags turns labels into tags. A label under our own prefix is left out:
-// it could make an object pass for another's.
-func (c *Controller) labelTags(labels map[string]string) []intent.Tag {
+// labelTags turns labels of an object into tags. A label under our own prefix
+// is left out: it could make the object pass for another's; so are labels that
+// there is no room for.
+func (c *Controller) labelTags(of string, labels map[string]string) []intent.Tag {
 	prefix, _, _ := strings.Cut(c.cfg.Scopes.Cluster, "/")
-	var tags []intent.Tag
-	for _, k := range slices.Sorted(maps.Keys(labels)) {
+	free := maps.Clone(labels)
+	for k := range labels {
 		if strings.HasPrefix(k, prefix+"/") {
-			c.log.Warn("label is reserved and makes no tag", "label", k)
-			continue
+			c.log.Warn("label is reserved and makes no tag", "of", of, "label", k)
+			delete(free, k)
 		}
-		tags = append(tags, intent.Tag{Scope: k, Tag: labels[k]})
+	}
+	limits := policy.TagLimits{}
+	if c.cfg.MaxTags > 0 {
+		limits.Tags = c.cfg.MaxTags - leastTags
+	}
+	list, over := limits.Apply(nil, free)
+	for _, o := range over {
+		c.log.Warn("label makes no tag", "of", of, "label", o.String(), "max_tags", c.cfg.MaxTags)
+	}
+	tags := make([]intent.Tag, len(list))
+	for i, t := range list {
+		tags[i] = intent.Tag(t)
 	}
 	return tags
 }

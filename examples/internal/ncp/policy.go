@@ -80,7 +80,7 @@ func (c *Controller) node(ref cluster.Ref) (desired, error) {
 	}
 	cfg := c.translation("node-")
 	m := netpol.NodeMember(node, cfg)
-	o, err := c.object(ref, model.KindClusterNode, m.ID, node.Name, model.ClusterNode{Addresses: m.IPs}, c.labelTags(node.Labels)...)
+	o, err := c.object(ref, model.KindClusterNode, m.ID, node.Name, model.ClusterNode{Addresses: m.IPs}, c.labelTags("node "+node.Name, node.Labels)...)
 	if err != nil {
 		return desired{}, err
 	}
