@@ -354,6 +354,9 @@ type dependent struct {
 }
 
 func (e *Engine) need(n need, v *View, id RuleID) {
+	if n.sel != nil {
+		e.addressesOf(n.sel) // from now on it is told of their changes
+	}
 	if e.needs[n] == nil {
 		e.needs[n] = map[dependent]bool{}
 	}

@@ -116,6 +116,9 @@ func TestViewSees(t *testing.T) {
 		"a peer with a named port has another address": {
 			policy.Rule{ID: "r", Destinations: []string{"web"}, Services: http, Direction: policy.Egress},
 			func(e *policy.Engine) { set(t, e, named("w", "app=web", "10.0.0.4", 80)) }},
+		"somebody with a named port is a peer no more": {
+			policy.Rule{ID: "r", Destinations: []string{"web"}, Services: http, Direction: policy.Egress},
+			func(e *policy.Engine) { set(t, e, named("w", "app=none", "10.0.0.2", 80)) }},
 		"somebody with a named port comes": {
 			policy.Rule{ID: "r", Services: http, Direction: policy.Egress},
 			func(e *policy.Engine) { set(t, e, named("x", "", "10.0.0.5", 82)) }},
