@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/examples/internal/model"
 	"github.com/tierloom/tierloom/examples/internal/proc"
+	"github.com/tierloom/tierloom/examples/internal/switchdb"
 	"github.com/tierloom/tierloom/overlay/overlayovs"
 	"github.com/tierloom/tierloom/ovs"
 	"github.com/tierloom/tierloom/ovs/openflow"
@@ -33,6 +35,9 @@ type Config struct {
 	// Bridge is made if missing, with DatapathType.
 	Bridge, DatapathType string
 	Manager              *api.Client
+	// RestoreLimit bounds how long a switch that has started waits for its
+	// flows: other bridges of the machine wait too. Default 30 s.
+	RestoreLimit time.Duration
 	// Outside, if not nil, is what an edge does besides switching.
 	Outside Outside
 	Log     *slog.Logger
@@ -55,6 +60,11 @@ type Agent struct {
 	cfg  Config
 	log  *slog.Logger
 	kick chan struct{} // holds a token when there is something to do
+	db   *switchdb.DB
+
+	// Of the goroutine that Run is called in.
+	vs   *ovsdb.VSwitch // nil before the first connection
+	hold hold
 
 	mu       sync.Mutex
 	snapshot *intent.Snapshot // nil before the first
@@ -65,6 +75,9 @@ type Agent struct {
 func New(cfg Config) *Agent {
 	if cfg.Role == "" {
 		cfg.Role = topology.RoleHost
+	}
+	if cfg.RestoreLimit <= 0 {
+		cfg.RestoreLimit = 30 * time.Second
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -86,13 +99,22 @@ func (a *Agent) wake() {
 func (a *Agent) Run(ctx context.Context) error {
 	a.cfg.Health.Set("manager", errors.New("no span yet"))
 	a.cfg.Health.Set("switch", errors.New("not connected yet"))
+	var err error
+	if a.db, err = switchdb.New(a.cfg.RunDir); err != nil {
+		return err
+	}
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	defer disconnect()
+	wg.Go(func() { a.db.Run(connected) })
 	wg.Go(func() { a.follow(ctx) })
+	a.hold.since = time.Now()
 	proc.Backoff(ctx, a.session, func(err error) {
 		a.cfg.Health.Set("switch", err)
 		a.log.Warn("switch session", "err", err)
 	})
-	wg.Wait()
+	a.disarm(connected)
 	return nil
 }
 
@@ -114,10 +136,11 @@ func (a *Agent) follow(ctx context.Context) {
 	})
 }
 
-// A session is one connection to the switch.
+// A session is one OpenFlow connection to the switch. That to its database may
+// be another meanwhile.
 type session struct {
 	*Agent
-	vs     *ovsdb.VSwitch
+	moved  atomic.Bool // the database was away: it may be another
 	of     *openflow.Conn
 	bridge *ovs.Bridge
 	audit  bool   // the next round looks at every flow there is
@@ -135,13 +158,14 @@ type session struct {
 func (a *Agent) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	db, err := ovsdb.Dial(ctx, "unix", filepath.Join(a.cfg.RunDir, "db.sock"), ovsdb.Config{})
+	s := &session{Agent: a, primed: map[netip.Addr]time.Time{}}
+	vs, err := a.db.Switch(ctx)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	s := &session{Agent: a, primed: map[netip.Addr]time.Time{}}
-	if s.vs, err = ovsdb.NewVSwitch(ctx, db); err != nil {
+	a.vs = vs
+	defer s.holdEnds()
+	if err := s.overdue(ctx); err != nil {
 		return err
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -157,7 +181,7 @@ func (a *Agent) session(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
-	wg.Go(func() { cancel(s.vs.Watch(ctx, a.wake)) })
+	wg.Go(func() { cancel(a.db.Watch(ctx, a.wake, s.lost, s.back)) })
 	wg.Go(func() {
 		select {
 		case <-ctx.Done():
@@ -169,12 +193,25 @@ func (a *Agent) session(ctx context.Context) error {
 	return s.loop(ctx)
 }
 
+// lost tells of the database's outage. The flows stay as they are.
+func (s *session) lost(why error) {
+	s.cfg.Health.Set("switch", why)
+	s.log.Warn("database of the switch", "err", why)
+}
+
+func (s *session) back() {
+	s.moved.Store(true)
+	s.cfg.Health.Set("switch", nil)
+}
+
 // retryAfter bounds how long a failed round waits when nothing else happens.
 const retryAfter = 500 * time.Millisecond
 
 func (s *session) loop(ctx context.Context) error {
 	again := time.NewTicker(primeEvery)
 	defer again.Stop()
+	limit := time.NewTimer(s.holdLeft())
+	defer limit.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -182,13 +219,19 @@ func (s *session) loop(ctx context.Context) error {
 		case <-s.kick:
 		case <-again.C:
 			s.audit = true
+		case <-limit.C:
+			if err := s.overdue(ctx); err != nil {
+				return err
+			}
 		}
 		if err := s.round(ctx); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			s.log.Warn("round", "err", err)
-			time.AfterFunc(retryAfter, s.wake)
+			if !errors.Is(err, ovsdb.ErrDisconnected) { // it is told when it is back
+				time.AfterFunc(retryAfter, s.wake)
+			}
 		}
 	}
 }
@@ -215,6 +258,12 @@ func (s *session) prepare(ctx context.Context) error {
 
 // round brings manager and switch up to date, once.
 func (s *session) round(ctx context.Context) error {
+	if s.moved.Swap(false) {
+		if err := s.prepare(ctx); err != nil {
+			s.moved.Store(true)
+			return err
+		}
+	}
 	ports, err := s.vs.Ports(ctx, s.cfg.Bridge)
 	if err != nil {
 		return err

@@ -53,6 +53,8 @@ type host struct {
 	health *proc.Health
 	log    *logBuffer
 	stop   func() // of the agent
+
+	restoreLimit time.Duration
 }
 
 func startManager(t *testing.T) *api.Client {
@@ -81,7 +83,7 @@ func (h *host) start() {
 	h.health, h.log = proc.NewHealth(), &logBuffer{}
 	agent := hostagent.New(hostagent.Config{
 		Host: "h1", RunDir: h.runDir, Bridge: "br-int", DatapathType: "netdev", Manager: h.api,
-		Log: slog.New(slog.NewTextHandler(h.log, nil)), Health: h.health,
+		Log: slog.New(slog.NewTextHandler(h.log, nil)), Health: h.health, RestoreLimit: h.restoreLimit,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -12,6 +12,11 @@
 // Every five minutes the agent reads all its flows, puts back what others
 // changed, and logs each flow that it repaired.
 //
+// It outlives restarts of both daemons of the switch. While ovsdb-server is
+// away the switch goes on as it is. An ovs-vswitchd that starts waits for its
+// flows (flow-restore-wait) before it looks at packets, for a limited time, if
+// the agent ran when it ended: a packet meets the whole policy or goes nowhere.
+//
 // After each change that the switch has taken, the agent acknowledges the
 // revision of the span; the manager then calls the ports realized.
 package hostagent

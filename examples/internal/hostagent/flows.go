@@ -55,6 +55,9 @@ func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[st
 	if err := s.sync(ctx); err != nil {
 		return err
 	}
+	if err := s.release(ctx); err != nil {
+		return err
+	}
 	s.prime(ctx, span)
 	if err := s.forget(ctx, stale); err != nil {
 		return err

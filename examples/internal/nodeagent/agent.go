@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tierloom/tierloom/cni"
 	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/examples/internal/proc"
+	"github.com/tierloom/tierloom/examples/internal/switchdb"
 	"github.com/tierloom/tierloom/lb"
 	"github.com/tierloom/tierloom/lb/kube"
 	"github.com/tierloom/tierloom/lb/lbovs"
@@ -41,6 +43,7 @@ type Agent struct {
 	objs   *cluster.Cache
 	layout lbovs.Layout
 	kick   chan struct{} // holds a token when there is something to do
+	db     *switchdb.DB
 
 	mu      sync.Mutex
 	changed chan struct{} // closed, and replaced, at each change of the cluster
@@ -76,8 +79,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if a.db, err = switchdb.New(a.cfg.RunDir); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	a.cfg.Health.Set("switch", errors.New("not connected yet"))
 	var wg sync.WaitGroup
+	wg.Go(func() { a.db.Run(ctx) })
 	wg.Go(func() { cancel(server.Serve(ctx, listener)) })
 	wg.Go(func() { cancel(a.cfg.Source.Run(ctx, a.clusterSynced, a.clusterChanged)) })
 	proc.Backoff(ctx, a.connect, func(err error) {
@@ -106,14 +113,16 @@ func (a *Agent) clusterChanged(cluster.Ref) {
 	a.wake()
 }
 
-// A session is one connection to the switch.
+// A session is one OpenFlow connection to the switch. That to its database may
+// be another meanwhile.
 type session struct {
 	*Agent
 	vs     *ovsdb.VSwitch
 	bridge *ovs.Bridge
-	uplink uint32
+	uplink uint32      // its ofport
+	moved  atomic.Bool // the database was away: it may be another
 
-	roundMu sync.Mutex // orders rounds
+	roundMu sync.Mutex // orders rounds, and protects uplink and what follows
 	audit   bool       // the next one looks at every flow and group there is
 	state   []lb.Frontend
 }
@@ -122,13 +131,9 @@ type session struct {
 func (a *Agent) connect(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	db, err := ovsdb.Dial(ctx, "unix", filepath.Join(a.cfg.RunDir, "db.sock"), ovsdb.Config{})
-	if err != nil {
-		return err
-	}
-	defer db.Close()
 	s := &session{Agent: a}
-	if s.vs, err = ovsdb.NewVSwitch(ctx, db); err != nil {
+	var err error
+	if s.vs, err = a.db.Switch(ctx); err != nil {
 		return err
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -145,13 +150,12 @@ func (a *Agent) connect(ctx context.Context) error {
 	if err := s.sweep(ctx); err != nil {
 		return err
 	}
-	a.use(s)
+	s.back()
 	defer a.use(nil)
-	a.cfg.Health.Set("switch", nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
-	wg.Go(func() { cancel(s.vs.Watch(ctx, a.wake)) })
+	wg.Go(func() { cancel(a.db.Watch(ctx, a.wake, s.lost, s.back)) })
 	wg.Go(func() {
 		select {
 		case <-ctx.Done():
@@ -161,6 +165,20 @@ func (a *Agent) connect(ctx context.Context) error {
 	})
 	a.wake()
 	return s.loop(ctx)
+}
+
+// lost tells of the database's outage: no pod is attached until it is over.
+// The flows stay as they are.
+func (s *session) lost(why error) {
+	s.use(nil)
+	s.cfg.Health.Set("switch", why)
+	s.log.Warn("database of the switch", "err", why)
+}
+
+func (s *session) back() {
+	s.moved.Store(true)
+	s.use(s)
+	s.cfg.Health.Set("switch", nil)
 }
 
 func (a *Agent) use(s *session) {
@@ -195,7 +213,9 @@ func (s *session) loop(ctx context.Context) error {
 				return context.Cause(ctx)
 			}
 			s.log.Warn("round", "err", err)
-			time.AfterFunc(retryAfter, s.wake)
+			if !errors.Is(err, ovsdb.ErrDisconnected) { // it is told when it is back
+				time.AfterFunc(retryAfter, s.wake)
+			}
 		}
 	}
 }
@@ -241,6 +261,12 @@ func (s *session) round(ctx context.Context) error {
 	s.mu.Unlock()
 	if !synced {
 		return nil
+	}
+	if s.moved.Swap(false) {
+		if err := s.prepare(ctx); err != nil {
+			s.moved.Store(true)
+			return err
+		}
 	}
 	pods, err := s.attached(ctx)
 	if err != nil {

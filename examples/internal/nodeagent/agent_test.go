@@ -3,6 +3,7 @@ package nodeagent
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"path/filepath"
@@ -209,6 +210,31 @@ func TestAgent_Switch(t *testing.T) {
 		require.Contains(t, n.flows(), line)
 	}
 	require.Len(t, n.flows(), len(empty), "nothing is left")
+}
+
+// ovsdb-server is killed, and started again: meanwhile the agent is not ready,
+// afterwards a pod is attached as before.
+func TestAgent_DatabaseRestarts(t *testing.T) {
+	in := ovstest.Start(t)
+	ovstest.Veth(t, in.NetNS, "eth1", ovstest.NewNS(t), "trunk")
+	_, src := newAgent("")
+	n := &node{t: t, in: in, source: src}
+	n.start()
+	n.eventually(func() bool { return len(n.flows()) > 3 }, "flows without pods")
+	for i, uid := range []string{"u1", "u2"} {
+		in.KillDB()
+		n.eventually(func() bool { _, err := n.status(t.Context(), nil); return err != nil }, "the outage is told")
+		require.NoError(t, in.StartDB(t.Context()))
+		n.eventually(func() bool { _, err := n.status(t.Context(), nil); return err == nil }, "ready again")
+		n.source.put(n.Agent, "p"+uid, uid, ready(cifOf(uid, uint16(7+i))))
+		r := request("c"+uid, "p"+uid, uid)
+		r.NetNS = ovstest.NSPath(ovstest.NewNS(t))
+		_, err := n.do(n.add, r)
+		require.NoError(t, err)
+		_, err = n.do(n.check, r)
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(n.flows(), "\n"), fmt.Sprintf("10.4.0.%d", 7+i))
+	}
 }
 
 // Without a switch the agent says so and tries again; it needs no restart when

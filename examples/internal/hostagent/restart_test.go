@@ -1,0 +1,195 @@
+package hostagent_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tierloom/tierloom/examples/internal/api"
+	"github.com/tierloom/tierloom/ovs/ovstest"
+)
+
+// A stream sends a numbered UDP packet every half millisecond from one
+// namespace to another until it is stopped, and notes what arrives.
+type stream struct {
+	sent, last, received atomic.Uint64 // last is the number of what arrived last
+	stop                 func()
+}
+
+func startStream(t *testing.T, from, to, addr string) *stream {
+	t.Helper()
+	s := &stream{}
+	var out net.Conn
+	var in net.PacketConn
+	require.NoError(t, ovstest.InNS(to, func() (err error) { in, err = net.ListenPacket("udp", addr); return err }))
+	require.NoError(t, ovstest.InNS(from, func() (err error) { out, err = net.Dial("udp", addr); return err }))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		in.Close()
+		wg.Wait()
+		out.Close()
+	})
+	t.Cleanup(s.stop)
+	wg.Go(func() {
+		tick := time.NewTicker(500 * time.Microsecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			_, _ = out.Write(binary.BigEndian.AppendUint64(nil, s.sent.Add(1)))
+			<-tick.C
+		}
+	})
+	wg.Go(func() {
+		b := make([]byte, 16)
+		for {
+			n, _, err := in.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			if n == 8 {
+				s.last.Store(binary.BigEndian.Uint64(b))
+				s.received.Add(1)
+			}
+		}
+	})
+	return s
+}
+
+// fresh waits until something that is sent from now on has arrived.
+func (h *host) fresh(s *stream) {
+	h.t.Helper()
+	after := s.sent.Load()
+	h.eventually(func() bool { return s.last.Load() > after }, "packets arrive")
+}
+
+func (h *host) goesOn(s *stream) {
+	h.t.Helper()
+	until := s.sent.Load() + 100
+	h.eventually(func() bool { return s.sent.Load() > until }, "packets are sent")
+}
+
+// plug attaches a new namespace to the bridge as a machine of its own, and
+// returns the namespace and its port's intent.
+func (h *host) plug(in *ovstest.Instance, id, ip, tags string) (ns, port string) {
+	h.t.Helper()
+	ns, dev, _ := in.AddNS("br-int", ip+"/24")
+	ovstest.Run(h.t, ns, "ethtool", "-K", "eth0", "tx", "off")
+	mac := strings.Fields(ovstest.Run(h.t, ns, "cat", "/sys/class/net/eth0/address"))[0]
+	_, err := in.Vsctl(h.t.Context(), "set", "Interface", dev, "external_ids:iface-id="+id)
+	require.NoError(h.t, err)
+	return ns, fmt.Sprintf(`{"resource_type":"SegmentPort","id":%q,"segment_path":"s","tags":[%s],"attachment":{"type":"INDEPENDENT","id":%q},"address_bindings":[{"ip_address":%q,"mac_address":%q}]}`,
+		id, tags, id, ip, mac)
+}
+
+// has waits until the ports are realized, and a text stands among the flows.
+func (h *host) has(in *ovstest.Instance, flow string, ids ...string) {
+	h.t.Helper()
+	h.eventually(func() bool {
+		realized := h.realized()
+		for _, id := range ids {
+			if !slices.Contains(realized, id) {
+				return false
+			}
+		}
+		return strings.Contains(strings.Join(flows(in), "\n"), flow)
+	}, "the host has "+flow)
+}
+
+func waits(t *testing.T, in *ovstest.Instance) bool {
+	out, err := in.Vsctl(t.Context(), "get", "Open_vSwitch", ".", "other_config")
+	require.NoError(t, err)
+	return strings.Contains(out, `flow-restore-wait="true"`)
+}
+
+// While ovs-vswitchd is killed and starts again, no packet gets through that
+// the policy drops, and what it allows does afterwards. A switch that starts
+// waits for its flows.
+func TestAgent_RestartLeaksNothing(t *testing.T) {
+	in := ovstest.Start(t)
+	h := &host{t: t, api: startManager(t), runDir: in.RunDir}
+	in.AddBridge("br-int")
+	nsA, portA := h.plug(in, "a", "10.4.0.2", "")
+	nsB, portB := h.plug(in, "b", "10.4.0.3", `{"scope":"app","tag":"web"}`)
+	h.start()
+	h.put(append(slices.Clone(network[:4]), portA, portB,
+		`{"resource_type":"Group","id":"g","expression":{"condition":{"operator":"EQUALS","scope":"app","values":["web"]}}}`)...)
+	h.has(in, "10.4.0.3", "a", "b")
+
+	// Without the policy all packets get through, and are seen.
+	allowed := startStream(t, nsA, nsB, "10.4.0.3:8888")
+	before := startStream(t, nsA, nsB, "10.4.0.3:9999")
+	h.fresh(allowed)
+	h.fresh(before)
+	before.stop()
+	h.put(`{"resource_type":"SecurityPolicy","id":"sec","scope":["g"],"rules":[` +
+		`{"id":"r","direction":"IN","services":[{"protocol":"udp","destination_ports":["8888"]}],"action":"ALLOW"},{"id":"rest","direction":"IN","action":"DROP"}]}`)
+	h.has(in, "8888")
+	denied := startStream(t, nsA, nsB, "10.4.0.3:9999")
+	h.fresh(allowed)
+	h.goesOn(denied)
+	require.Zero(t, denied.received.Load(), "the policy drops them")
+
+	want := flows(in)
+	for range 3 {
+		h.eventually(func() bool { return waits(t, in) }, "a switch that starts is to wait")
+		require.NoError(t, in.RestartVSwitchd(t.Context()))
+		h.fresh(allowed)
+		h.goesOn(denied)
+		h.eventually(func() bool { return slices.Equal(flows(in), want) }, "flows are back")
+		require.Zero(t, denied.received.Load(), "packets got through that the policy drops")
+	}
+	h.stop()
+	require.False(t, waits(t, in), "nobody is there to end the wait")
+}
+
+// ovsdb-server is killed and started again, and a port is plugged in
+// afterwards: the agent programs it.
+func TestAgent_DatabaseRestarts(t *testing.T) {
+	in := ovstest.Start(t)
+	h := &host{t: t, api: startManager(t), runDir: in.RunDir}
+	in.AddBridge("br-int")
+	nsA, portA := h.plug(in, "a", "10.4.0.2", "")
+	h.start()
+	h.put(append(slices.Clone(network[:4]), portA)...)
+	h.has(in, "10.4.0.2", "a")
+	for i := range 2 {
+		in.KillDB()
+		h.eventually(func() bool { ok, why := h.well(); return !ok && strings.Contains(why, "switch") }, "the outage is told")
+		require.NoError(t, in.StartDB(t.Context()))
+		h.eventually(func() bool { ok, _ := h.well(); return ok }, "healthy again")
+		id, ip := fmt.Sprintf("b%d", i), fmt.Sprintf("10.4.0.%d", 10+i)
+		ns, port := h.plug(in, id, ip, "")
+		h.put(port)
+		h.has(in, ip, id)
+		s := startStream(t, nsA, ns, ip+":8888")
+		h.fresh(s)
+		s.stop()
+	}
+	h.stop()
+}
+
+// A switch that waits for flows of an agent that was killed is released after
+// a while though there is no manager to say which.
+func TestAgent_EndsTheWait(t *testing.T) {
+	in := ovstest.Start(t)
+	in.AddBridge("br-int")
+	_, err := in.Vsctl(t.Context(), "set", "Open_vSwitch", ".", "other_config:flow-restore-wait=true")
+	require.NoError(t, err)
+	require.NoError(t, in.RestartVSwitchd(t.Context()))
+	h := &host{t: t, api: api.NewClient("http://127.0.0.1:1", &http.Client{}), runDir: in.RunDir, restoreLimit: time.Millisecond}
+	h.start()
+	h.eventually(func() bool { return !waits(t, in) }, "released")
+	h.stop()
+	require.Contains(t, h.log.String(), "a switch that waits for them is released")
+}
