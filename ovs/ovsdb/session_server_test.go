@@ -54,7 +54,7 @@ func TestSessionServer(t *testing.T) {
 	require.ErrorIs(t, <-ended, context.Canceled)
 	require.Eventually(t, func() bool {
 		return descriptors() <= files && runtime.NumGoroutine() <= goroutines+1 // the one of Eventually
-	}, 5*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 }
 
 // The rows that are followed change with the conditions.

@@ -32,7 +32,7 @@ func dial(t *testing.T, in *ovstest.Instance) *ovsdb.Client {
 
 // within bounds a call that waits for the daemons.
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
