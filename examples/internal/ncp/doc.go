@@ -1,7 +1,8 @@
 // Package ncp turns a cluster's objects into intent: for each namespace a
 // segment, a tier-1 gateway, a subnet and SNAT or a route; for each pod a
-// segment port; for each policy groups and sections; for each service of type
-// LoadBalancer a virtual server.
+// segment port; for each node a peer in rules and what lets it reach its own pods;
+// for each policy groups and sections, and a baseline for where there is none; for
+// each service of type LoadBalancer a virtual server.
 //
 // It is level-triggered. A key is one Kubernetes object; its desired intent
 // is a function of what the cluster and the manager hold now; the intent that
