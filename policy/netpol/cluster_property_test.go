@@ -184,13 +184,23 @@ func TestClusterNetworkPolicyProperty(t *testing.T) {
 		for _, i := range rnd.Perm(len(cluster)) {
 			installCluster(t, e, cluster[i], netpol.Config{})
 		}
-		program := e.Program(everything)
+		reference, program := policy.NewEvaluator(e.Objects()), e.Program(everything)
 		for range 60 {
 			k := randomPacket(rnd)
-			want, got := referenceTiers(t, cluster, network, k), e.Eval(k)
+			want, got := referenceTiers(t, cluster, network, k), reference.Eval(k)
 			counts[want]++
 			require.Equal(t, want, got.Allowed(), "seed %d packet %+v: %s\ncluster %+v\nnetwork %+v", seed, k, got.Why, cluster, network)
 			require.Equal(t, got, program.Eval(k), "seed %d packet %+v", seed, k)
+			for _, v := range []*policy.Verdict{got.Egress, got.Ingress} {
+				if v == nil {
+					continue
+				}
+				dir, port := policy.Egress, k.SrcPort
+				if v == got.Ingress {
+					dir, port = policy.Ingress, k.DstPort
+				}
+				require.Equal(t, *v, program.Table(port).Lookup(dir, &k), "seed %d packet %+v", seed, k)
+			}
 		}
 	}
 	t.Log(counts)

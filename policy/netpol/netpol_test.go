@@ -206,28 +206,18 @@ func TestClauses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := engine(t, parse(t, "p", c.spec))
-			for _, list := range []struct {
-				packets []string
-				want    bool
-			}{{c.allow, true}, {c.deny, false}} {
-				for _, s := range list.packets {
-					k := packet(t, s)
-					d := e.Eval(k)
-					require.Equal(t, list.want, d.Allowed(), "%s: %s", s, d.Why)
-					require.Equal(t, d, compiled(e, k), s)
-				}
-			}
+			verdicts(t, e, c.allow, c.deny)
 		})
 	}
 }
 
-// compiled decides by a program for all ports.
-func compiled(e *policy.Engine, k policy.Packet) policy.Decision {
+// everywhere is a program for all ports.
+func everywhere(e *policy.Engine) *policy.Program {
 	var all []string
 	for _, m := range pods {
 		all = append(all, m.ID)
 	}
-	return e.Program(all).Eval(k)
+	return e.Program(all)
 }
 
 // What one policy allows, another does not take away; both ends must agree.

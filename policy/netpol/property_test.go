@@ -252,7 +252,7 @@ func TestNetworkPolicyProperty(t *testing.T) {
 		for i := range 1 + rnd.IntN(4) {
 			policies = append(policies, randomPolicy(rnd, i))
 		}
-		e := engine(t, policies...)
+		e := policy.NewEvaluator(engine(t, policies...).Objects())
 		for range 100 {
 			k := randomPacket(rnd)
 			want, got := reference(t, policies, k), e.Eval(k)
