@@ -3,7 +3,6 @@ package netpol_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"testing"
 
@@ -65,102 +64,6 @@ func randomCluster(rnd *rand.Rand, i int) *netpol.ClusterNetworkPolicy {
 	return p
 }
 
-// A tierDecision is what one tier says.
-type tierDecision int
-
-const (
-	undecided tierDecision = iota
-	accepted
-	denied
-)
-
-// tier tries the policies of a tier in order, as their documentation reads.
-func tier(t testing.TB, all []*netpol.ClusterNetworkPolicy, which netpol.Tier, k policy.Packet, dir networkingv1.PolicyType) tierDecision {
-	self, peer := byID(k.SrcPort), k.Dst
-	if dir == networkingv1.PolicyTypeIngress {
-		self, peer = byID(k.DstPort), k.Src
-	}
-	sorted := slices.Clone(all)
-	slices.SortStableFunc(sorted, func(a, b *netpol.ClusterNetworkPolicy) int { return int(a.Spec.Priority - b.Spec.Priority) })
-	for _, p := range sorted {
-		if s := p.Spec.Subject; p.Spec.Tier != which || !isClusterPod(t, s.Namespaces, s.Pods, self) {
-			continue
-		}
-		var action netpol.ClusterAction
-		if dir == networkingv1.PolicyTypeIngress {
-			for _, r := range p.Spec.Ingress {
-				if action == "" && isProtocol(r.Protocols, k) && slices.ContainsFunc(r.From, func(x netpol.ClusterIngressPeer) bool { return isClusterPod(t, x.Namespaces, x.Pods, byIP(peer)) }) {
-					action = r.Action
-				}
-			}
-		} else {
-			for _, r := range p.Spec.Egress {
-				if action == "" && isProtocol(r.Protocols, k) && slices.ContainsFunc(r.To, func(x netpol.ClusterEgressPeer) bool { return isDestination(t, x, peer) }) {
-					action = r.Action
-				}
-			}
-		}
-		switch action {
-		case netpol.Accept:
-			return accepted
-		case netpol.Deny:
-			return denied
-		case netpol.Pass:
-			return undecided
-		}
-	}
-	return undecided
-}
-
-func isDestination(t testing.TB, x netpol.ClusterEgressPeer, a netip.Addr) bool {
-	in := func(s string) bool { return netip.MustParsePrefix(s).Contains(a) }
-	isNode := func(n policy.Member) bool {
-		return x.Nodes != nil && slices.Contains(n.IPs, a) && selects(t, x.Nodes, n.Tags)
-	}
-	return isClusterPod(t, x.Namespaces, x.Pods, byIP(a)) || slices.ContainsFunc(x.Networks, in) || slices.ContainsFunc(nodes, isNode)
-}
-
-func isProtocol(list []netpol.ClusterProtocol, k policy.Packet) bool {
-	fits := func(p netpol.ClusterProtocol) bool {
-		for proto, to := range map[uint8]*netpol.DestinationPort{6: p.TCP, 17: p.UDP, 132: p.SCTP} {
-			if to == nil || proto != k.Proto {
-				continue
-			}
-			if r := to.DestinationPort.Range; r != nil {
-				return int32(k.DstPortNo) >= r.Start && int32(k.DstPortNo) <= r.End
-			}
-			return int32(k.DstPortNo) == to.DestinationPort.Number
-		}
-		m := byIP(k.Dst)
-		return p.DestinationNamedPort != "" && m != nil && k.DstPortNo != 0 && m.Ports[p.DestinationNamedPort].Number(policy.Protocol(k.Proto)) == k.DstPortNo
-	}
-	return len(list) == 0 || slices.ContainsFunc(list, fits)
-}
-
-func referenceTiers(t testing.TB, cluster []*netpol.ClusterNetworkPolicy, network []*networkingv1.NetworkPolicy, k policy.Packet) bool {
-	for _, end := range []struct {
-		dir networkingv1.PolicyType
-		id  string
-	}{{networkingv1.PolicyTypeEgress, k.SrcPort}, {networkingv1.PolicyTypeIngress, k.DstPort}} {
-		if end.id == "" {
-			continue
-		}
-		d := tier(t, cluster, netpol.AdminTier, k, end.dir)
-		if d == undecided && isIsolated(t, network, end.id, end.dir) {
-			if d = denied; referenceEnd(t, network, k, end.dir) {
-				d = accepted
-			}
-		}
-		if d == undecided {
-			d = tier(t, cluster, netpol.BaselineTier, k, end.dir)
-		}
-		if d == denied {
-			return false
-		}
-	}
-	return true
-}
-
 func TestClusterNetworkPolicyProperty(t *testing.T) {
 	counts := map[bool]int{}
 	var everything []string
@@ -184,10 +87,11 @@ func TestClusterNetworkPolicyProperty(t *testing.T) {
 		for _, i := range rnd.Perm(len(cluster)) {
 			installCluster(t, e, cluster[i], netpol.Config{})
 		}
-		reference, program := policy.NewEvaluator(e.Objects()), e.Program(everything)
+		evaluator, program := policy.NewEvaluator(e.Objects()), e.Program(everything)
+		ref := reference{t: t, pods: pods, nodes: nodes, network: network, cluster: cluster}
 		for range 60 {
 			k := randomPacket(rnd)
-			want, got := referenceTiers(t, cluster, network, k), reference.Eval(k)
+			want, got := ref.allowed(k), evaluator.Eval(k)
 			counts[want]++
 			require.Equal(t, want, got.Allowed(), "seed %d packet %+v: %s\ncluster %+v\nnetwork %+v", seed, k, got.Why, cluster, network)
 			require.Equal(t, got, program.Eval(k), "seed %d packet %+v", seed, k)

@@ -4,18 +4,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierloom/tierloom/policy"
-	"github.com/tierloom/tierloom/policy/netpol"
 )
 
 func pick[T any](rnd *rand.Rand, list ...T) T { return list[rnd.IntN(len(list))] }
@@ -98,130 +95,6 @@ func randomPolicy(rnd *rand.Rand, i int) *networkingv1.NetworkPolicy {
 	return np
 }
 
-// reference decides straight from the policies, as their documentation reads.
-func reference(t testing.TB, policies []*networkingv1.NetworkPolicy, k policy.Packet) bool {
-	return referenceEnd(t, policies, k, networkingv1.PolicyTypeEgress) && referenceEnd(t, policies, k, networkingv1.PolicyTypeIngress)
-}
-
-func referenceEnd(t testing.TB, policies []*networkingv1.NetworkPolicy, k policy.Packet, dir networkingv1.PolicyType) bool {
-	id, peer := k.SrcPort, k.Dst
-	if dir == networkingv1.PolicyTypeIngress {
-		id, peer = k.DstPort, k.Src
-	}
-	self := byID(id)
-	if self == nil {
-		return true
-	}
-	isolated := false
-	for _, np := range policies {
-		types := np.Spec.PolicyTypes
-		if types == nil {
-			types = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
-			if len(np.Spec.Egress) > 0 {
-				types = append(types, networkingv1.PolicyTypeEgress)
-			}
-		}
-		if self.Namespace != np.Namespace || !slices.Contains(types, dir) || !selects(t, &np.Spec.PodSelector, self.Tags) {
-			continue
-		}
-		isolated = true
-		match := func(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) bool {
-			return (len(peers) == 0 || slices.ContainsFunc(peers, func(p networkingv1.NetworkPolicyPeer) bool { return isPeer(t, np.Namespace, p, peer) })) &&
-				(len(ports) == 0 || slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return isPort(p, k) }))
-		}
-		if dir == networkingv1.PolicyTypeIngress {
-			if slices.ContainsFunc(np.Spec.Ingress, func(r networkingv1.NetworkPolicyIngressRule) bool { return match(r.From, r.Ports) }) {
-				return true
-			}
-		} else if slices.ContainsFunc(np.Spec.Egress, func(r networkingv1.NetworkPolicyEgressRule) bool { return match(r.To, r.Ports) }) {
-			return true
-		}
-	}
-	return !isolated
-}
-
-func byID(id string) *policy.Member {
-	for i := range pods {
-		if pods[i].ID == id {
-			return &pods[i]
-		}
-	}
-	return nil
-}
-
-func byIP(a netip.Addr) *policy.Member {
-	for i := range pods {
-		if slices.Contains(pods[i].IPs, a) {
-			return &pods[i]
-		}
-	}
-	return nil
-}
-
-func selects(t testing.TB, s *metav1.LabelSelector, tags []policy.Tag) bool {
-	sel, err := metav1.LabelSelectorAsSelector(s)
-	require.NoError(t, err)
-	set := k8slabels.Set{}
-	for _, tag := range tags {
-		set[tag.Scope] = tag.Tag
-	}
-	return sel.Matches(set)
-}
-
-func isPeer(t testing.TB, ns string, p networkingv1.NetworkPolicyPeer, a netip.Addr) bool {
-	if p.IPBlock != nil {
-		in := func(s string) bool { return netip.MustParsePrefix(s).Contains(a) }
-		return in(p.IPBlock.CIDR) && !slices.ContainsFunc(p.IPBlock.Except, in)
-	}
-	m := byIP(a)
-	if m == nil || m.Namespace == "" {
-		return false
-	}
-	if p.NamespaceSelector == nil && m.Namespace != ns || p.NamespaceSelector != nil && !selects(t, p.NamespaceSelector, m.NamespaceTags) {
-		return false
-	}
-	return p.PodSelector == nil || selects(t, p.PodSelector, m.Tags)
-}
-
-func isPort(p networkingv1.NetworkPolicyPort, k policy.Packet) bool {
-	proto := map[corev1.Protocol]uint8{corev1.ProtocolTCP: 6, corev1.ProtocolUDP: 17, corev1.ProtocolSCTP: 132}
-	want := uint8(6)
-	if p.Protocol != nil {
-		want = proto[*p.Protocol]
-	}
-	switch {
-	case k.Proto != want:
-		return false
-	case p.Port == nil:
-		return true
-	case p.Port.Type == intstr.String:
-		m := byIP(k.Dst)
-		return m != nil && m.Ports[p.Port.StrVal].Number(policy.Protocol(k.Proto)) == k.DstPortNo && k.DstPortNo != 0
-	case p.EndPort != nil:
-		return int32(k.DstPortNo) >= p.Port.IntVal && int32(k.DstPortNo) <= *p.EndPort
-	}
-	return int32(k.DstPortNo) == p.Port.IntVal
-}
-
-// isIsolated reports whether a policy selects a pod in a direction.
-func isIsolated(t testing.TB, policies []*networkingv1.NetworkPolicy, id string, dir networkingv1.PolicyType) bool {
-	self := byID(id)
-	return slices.ContainsFunc(policies, func(np *networkingv1.NetworkPolicy) bool {
-		return self.Namespace == np.Namespace && slices.Contains(netpol.PolicyTypes(np), dir) && selects(t, &np.Spec.PodSelector, self.Tags)
-	})
-}
-
-// isClusterPod reports whether a member is a pod that one of two selectors selects.
-func isClusterPod(t testing.TB, namespaces *metav1.LabelSelector, pods *netpol.NamespacedPod, m *policy.Member) bool {
-	switch {
-	case m == nil || m.Namespace == "":
-		return false
-	case namespaces != nil:
-		return selects(t, namespaces, m.NamespaceTags)
-	}
-	return pods != nil && selects(t, &pods.NamespaceSelector, m.NamespaceTags) && selects(t, &pods.PodSelector, m.Tags)
-}
-
 func randomNodeSelector(rnd *rand.Rand) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: pick(rnd, nil, map[string]string{"zone": "a"}, map[string]string{"zone": "b"})}
 }
@@ -252,10 +125,10 @@ func TestNetworkPolicyProperty(t *testing.T) {
 		for i := range 1 + rnd.IntN(4) {
 			policies = append(policies, randomPolicy(rnd, i))
 		}
-		e := policy.NewEvaluator(engine(t, policies...).Objects())
+		ref, e := reference{t: t, pods: pods, network: policies}, policy.NewEvaluator(engine(t, policies...).Objects())
 		for range 100 {
 			k := randomPacket(rnd)
-			want, got := reference(t, policies, k), e.Eval(k)
+			want, got := ref.allowed(k), e.Eval(k)
 			counts[want]++
 			require.Equal(t, want, got.Allowed(), "seed %d packet %+v: %s\npolicies %+v", seed, k, got.Why, policies)
 		}
