@@ -28,7 +28,8 @@ func (l line) exprs(name namer) []expr.Any {
 func termExprs(t term, name namer) []expr.Any {
 	switch t := t.(type) {
 	case family:
-		return equal(binary.BigEndian.AppendUint16(nil, uint16(t)), &expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1})
+		nfproto := map[family]byte{ipv4: unix.NFPROTO_IPV4, ipv6: unix.NFPROTO_IPV6}[t]
+		return equal([]byte{nfproto}, &expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1})
 	case protocol:
 		return equal([]byte{byte(t)}, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1})
 	case address:

@@ -132,48 +132,60 @@ type elements struct {
 // one such effect, and later others cease to: in between, the first rule that matches is
 // that of before or that of after. This holds for one end; where both have a part, it does not.
 func (r *Ruleset) steps(changes []policy.SetChange) ([][]elements, bool) {
-	var all, first, second []elements
+	var first, second []elements
+	for _, f := range []family{ipv4, ipv6} { // a packet is of one
+		a, b, ok := r.familySteps(changes, f)
+		if !ok {
+			return nil, false
+		}
+		first, second = append(first, a...), append(second, b...)
+	}
+	var out [][]elements
+	for _, step := range [][]elements{first, second} {
+		if len(step) > 0 {
+			out = append(out, step)
+		}
+	}
+	return out, true
+}
+
+func (r *Ruleset) familySteps(changes []policy.SetChange, f family) (first, second []elements, ok bool) {
+	var all []elements
 	effects := map[bool]names{true: {}, false: {}} // of rules that come to match, and that cease to
 	dirs := map[policy.Direction]bool{}
 	split := true
 	for _, c := range changes {
-		for _, f := range []family{ipv4, ipv6} {
-			e := elements{groupSet(c.ID, f), part(c.Removed, f), part(c.Added, f)}
-			if len(e.gone)+len(e.come) == 0 {
-				continue
-			}
-			all = append(all, e)
-			matches := map[bool]bool{} // an address that joins makes rules match (true), or cease to
-			for _, u := range r.uses[e.set] {
-				matches[!u.not], dirs[u.dir] = true, true
-				if len(e.come) > 0 {
-					effects[!u.not][effect(u.effect, !u.not)] = true
-				}
-				if len(e.gone) > 0 {
-					effects[u.not][effect(u.effect, u.not)] = true
-				}
-			}
-			come, gone := elements{set: e.set, come: e.come}, elements{set: e.set, gone: e.gone}
-			if matches[false] {
-				come, gone = gone, come
-			}
-			first, second = append(first, come), append(second, gone)
-			split = split && len(matches) < 2 && !overlap(e.gone, e.come)
+		e := elements{groupSet(c.ID, f), part(c.Removed, f), part(c.Added, f)}
+		if len(e.gone)+len(e.come) == 0 {
+			continue
 		}
+		all = append(all, e)
+		joining := map[bool]bool{} // an address that joins makes rules match (true), or cease to
+		for _, u := range r.uses[e.set] {
+			joining[!u.not], dirs[u.dir] = true, true
+			if len(e.come) > 0 {
+				effects[!u.not][effect(u.effect, !u.not)] = true
+			}
+			if len(e.gone) > 0 {
+				effects[u.not][effect(u.effect, u.not)] = true
+			}
+		}
+		match, cease := elements{set: e.set, come: e.come}, elements{set: e.set, gone: e.gone}
+		if joining[false] {
+			match, cease = cease, match
+		}
+		first, second = append(first, match), append(second, cease)
+		split = split && len(joining) < 2 && !overlap(e.gone, e.come)
 	}
 	either := maps.Clone(effects[true])
 	maps.Copy(either, effects[false])
 	switch {
-	case len(all) == 0:
-		return nil, true
 	case either["either"]:
-		return nil, false
+		return nil, nil, false
 	case len(either) < 2:
-		return [][]elements{all}, true
-	case split && len(dirs) == 1 && len(effects[true]) < 2 && len(effects[false]) < 2:
-		return [][]elements{first, second}, true
+		return all, nil, true
 	}
-	return nil, false
+	return first, second, split && len(dirs) == 1 && len(effects[true]) < 2 && len(effects[false]) < 2
 }
 
 // effect says what it means that a rule comes to match, or ceases to.

@@ -30,16 +30,14 @@ func (l line) String() string {
 	return strings.Join(words, " ")
 }
 
-// A family is an EtherType, 0 for any.
-type family uint16
+// A family is one of addresses.
+type family uint8
 
 const (
-	anyFamily family = 0
-	ipv4      family = 0x0800
-	ipv6      family = 0x86dd
+	anyFamily family = iota
+	ipv4
+	ipv6
 )
-
-func (f family) has(a netip.Addr) bool { return f == anyFamily || a.Is4() == (f == ipv4) }
 
 func (f family) word() string {
 	if f == ipv4 {
@@ -48,7 +46,12 @@ func (f family) word() string {
 	return "ip6"
 }
 
-func (f family) String() string { return "meta protocol " + f.word() }
+func (f family) String() string {
+	if f == ipv4 {
+		return "meta nfproto ipv4"
+	}
+	return "meta nfproto ipv6"
+}
 
 // An address matches the source or destination with a set, or with one prefix.
 type address struct {

@@ -36,8 +36,8 @@ type Pod struct {
 	tasks chan func()
 }
 
-// newLab makes the namespaces, which go when the test ends.
-func newLab(t testing.TB, routed bool) *Lab {
+// NewLab makes the namespaces, which go when the test ends.
+func NewLab(t testing.TB, routed bool) *Lab {
 	ovstest.Require(t, "root")
 	lab := &Lab{NetNS: ovstest.NewNS(t)}
 	for i := range pods {

@@ -85,7 +85,7 @@ type stream struct {
 }
 
 func updates(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
-	lab := newLab(t, cfg.Routed)
+	lab := NewLab(t, cfg.Routed)
 	b := backend(t, lab)
 	seed := uint64(number(t, "TIERLOOM_SEED", 1))
 	n := number(t, "TIERLOOM_UPDATES", 100)

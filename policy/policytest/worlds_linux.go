@@ -23,7 +23,7 @@ const (
 const probesPerWorld = 60
 
 func worlds(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
-	lab := newLab(t, cfg.Routed)
+	lab := NewLab(t, cfg.Routed)
 	b := backend(t, lab)
 	s := serve(t, lab)
 	p := &prober{lab: lab}

@@ -1,0 +1,127 @@
+package policynft_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tierloom/tierloom/ovs/ovstest"
+	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/policynft"
+)
+
+// address returns one of many addresses.
+func address(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+}
+
+// hundred returns a program of 100 rules that name a group of some addresses.
+func hundred(members int) *policy.Program {
+	var list []netip.Prefix
+	for i := range members {
+		list = append(list, address(2*i))
+	}
+	var rules []policy.ProgramRule
+	for i := range 100 {
+		rules = append(rules, in(fmt.Sprint("r", i), i, policy.Allow, from("g"), service(policy.TCP, uint16(i+1))))
+	}
+	return policy.NewProgram(policy.Drop, rules, map[string][]netip.Prefix{"g": list})
+}
+
+// An address that joins a group used by 100 rules, and leaves it again: two
+// transactions. The floor is two of one element in a set that no rule is about.
+func BenchmarkElement(b *testing.B) {
+	const members = 1000
+	for _, kind := range []string{"ours", "floor"} {
+		b.Run(kind, func(b *testing.B) {
+			ns := ovstest.NewNS(b)
+			change := policy.SetChange{ID: "g", Added: []netip.Prefix{address(2*members + 1)}}
+			step := floor(b, ns, members)
+			if kind == "ours" {
+				f := firewall(b, ns, policynft.Config{})
+				require.NoError(b, f.Sync(b.Context(), hundred(members), []policynft.Port{{ID: "p", Interface: "eth0"}}))
+				step = func(add bool) error {
+					c := change
+					if !add {
+						c.Added, c.Removed = nil, change.Added
+					}
+					return f.Apply(b.Context(), policy.Change{Sets: []policy.SetChange{c}})
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				require.NoError(b, step(true))
+				require.NoError(b, step(false))
+			}
+			if kind == "ours" {
+				b.ReportMetric(1.3, "target")
+			}
+		})
+	}
+}
+
+// floor returns a function that adds an element to a set, or removes it.
+func floor(b *testing.B, ns string, members int) func(add bool) error {
+	file, err := os.Open(ovstest.NSPath(ns))
+	require.NoError(b, err)
+	b.Cleanup(func() { file.Close() })
+	conn, err := nftables.New(nftables.AsLasting(), nftables.WithNetNSFd(int(file.Fd())))
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = conn.CloseLasting() })
+	interval := func(i int) []nftables.SetElement {
+		p := address(i)
+		return []nftables.SetElement{{Key: p.Addr().AsSlice()}, {Key: p.Addr().Next().AsSlice(), IntervalEnd: true}}
+	}
+	set := &nftables.Set{Table: conn.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "floor"}), Name: "g", Interval: true, KeyType: nftables.TypeIPAddr}
+	require.NoError(b, conn.AddSet(set, nil))
+	for i := range members {
+		require.NoError(b, conn.SetAddElements(set, interval(2*i)))
+	}
+	require.NoError(b, conn.Flush())
+	return func(add bool) error {
+		one := interval(2*members + 1)
+		if !add {
+			if err := conn.SetDeleteElements(set, one); err != nil {
+				return err
+			}
+		} else if err := conn.SetAddElements(set, one); err != nil {
+			return err
+		}
+		return conn.Flush()
+	}
+}
+
+// One of 100 rules changes: chains are made anew. The floor is the bare transaction of one element.
+func BenchmarkRule(b *testing.B) {
+	f := firewall(b, ovstest.NewNS(b), policynft.Config{})
+	prog := hundred(1000)
+	require.NoError(b, f.Sync(b.Context(), prog, []policynft.Port{{ID: "p", Interface: "eth0"}}))
+	rule := prog.Rules[50]
+	i := 0
+	for b.Loop() {
+		rule.Action = []policy.Action{policy.Drop, policy.Allow}[i%2]
+		require.NoError(b, f.Apply(b.Context(), policy.Change{Rules: []policy.ProgramRule{rule}}))
+		i++
+	}
+}
+
+// 1,000 rules of 100 addresses each at 100 ports with the same rules.
+func BenchmarkCompile(b *testing.B) {
+	prog := hundred(10000)
+	for i := 100; i < 1000; i++ {
+		prog.Rules = append(prog.Rules, in(fmt.Sprint("r", i), i, policy.Allow, from("g"), service(policy.TCP, uint16(i+1))))
+	}
+	var ports []policynft.Port
+	for i := range 100 {
+		ports = append(ports, policynft.Port{ID: fmt.Sprint("p", i), Interface: fmt.Sprint("if", i)})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := policynft.Compile(prog, ports, policynft.Config{})
+		require.NoError(b, err)
+	}
+}
