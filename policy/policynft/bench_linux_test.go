@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/nftables"
@@ -78,8 +79,12 @@ func floor(b *testing.B, ns string, members int) func(add bool) error {
 	}
 	set := &nftables.Set{Table: conn.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "floor"}), Name: "g", Interval: true, KeyType: nftables.TypeIPAddr}
 	require.NoError(b, conn.AddSet(set, nil))
+	var list []nftables.SetElement
 	for i := range members {
-		require.NoError(b, conn.SetAddElements(set, interval(2*i)))
+		list = append(list, interval(2*i)...)
+	}
+	for some := range slices.Chunk(list, 500) {
+		require.NoError(b, conn.SetAddElements(set, some))
 	}
 	require.NoError(b, conn.Flush())
 	return func(add bool) error {

@@ -2,6 +2,7 @@ package policynft
 
 import (
 	"cmp"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -53,45 +54,53 @@ func (c *compiler) common(e end) {
 
 // ports gives each port its chain. Ports with the same rules have the same.
 func (c *compiler) ports(e end, ports []Port) {
-	rules := make(map[string][]*policy.ProgramRule, len(ports))
-	for _, p := range ports {
-		rules[p.ID] = nil
+	index := make(map[string]int, len(ports))
+	for i, p := range ports {
+		index[p.ID] = i
 	}
-	var everywhere []*policy.ProgramRule
+	lists := make([][]int32, len(ports)) // of rules, by their place in the program
 	for i := range c.prog.Rules {
 		r := &c.prog.Rules[i]
 		if r.Direction != e.dir {
 			continue
 		}
 		if r.AppliedTo == nil {
-			everywhere = append(everywhere, r)
-			continue
+			for j := range lists {
+				lists[j] = append(lists[j], int32(i))
+			}
 		}
 		for _, id := range r.AppliedTo {
-			if list, ok := rules[id]; ok && (len(list) == 0 || list[len(list)-1] != r) {
-				rules[id] = append(list, r)
+			if j, ok := index[id]; ok && (len(lists[j]) == 0 || lists[j][len(lists[j])-1] != int32(i)) {
+				lists[j] = append(lists[j], int32(i))
 			}
 		}
 	}
-	for _, p := range ports {
-		list := rules[p.ID]
-		if len(everywhere) > 0 {
-			list = slices.Concat(list, everywhere)
-			slices.SortFunc(list, func(a, b *policy.ProgramRule) int { return a.Compare(*b) })
+	classes := map[string]string{}
+	var key []byte
+	for j, p := range ports {
+		key = key[:0]
+		for _, i := range lists[j] {
+			key = binary.NativeEndian.AppendUint32(key, uint32(i))
 		}
-		c.maps[e.name][p.Interface] = c.class(e, list)
+		chain, ok := classes[string(key)]
+		if !ok {
+			rules := make([]*policy.ProgramRule, len(lists[j]))
+			for n, i := range lists[j] {
+				rules[n] = &c.prog.Rules[i]
+			}
+			chain = c.class(e, rules)
+			classes[string(key)] = chain
+		}
+		c.maps[e.name][p.Interface] = chain
 	}
 }
 
-// class returns the chain of ports with some rules, made if it is not there.
+// class makes the chain of ports with some rules, and returns its name.
 func (c *compiler) class(e end, rules []*policy.ProgramRule) string {
 	n, _ := slices.BinarySearchFunc(rules, policy.Application.Rank(), func(r *policy.ProgramRule, rank int) int {
 		return cmp.Compare(r.Order.Category.Rank(), rank)
 	})
 	name, app := e.name+"-"+digest(ids(rules)...), e.name+"-app-"+digest(ids(rules[n:])...)
-	if _, ok := c.chains[name]; ok {
-		return name
-	}
 	c.chain(name,
 		[]term{invalid, verdict{kind: drop}},
 		[]term{reply, marked{bit: e.other}, verdict{kind: back}},

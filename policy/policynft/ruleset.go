@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tierloom/tierloom/policy"
@@ -85,11 +86,13 @@ func part(list []netip.Prefix, f family) []netip.Prefix {
 
 // digest names a thing by what it is made of.
 func digest(parts ...string) string {
-	h := sha256.New()
+	var b []byte
 	for _, p := range parts {
-		fmt.Fprintf(h, "%d %s", len(p), p)
+		b = append(strconv.AppendInt(b, int64(len(p)), 10), ' ')
+		b = append(b, p...)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:16])
 }
 
 // base returns the base chains: name of the hook -> rules.
