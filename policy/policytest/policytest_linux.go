@@ -23,6 +23,8 @@ type Config struct {
 	// Routed is that the lab's namespace routes between pods; else it has to
 	// forward frames, to hardware addresses of pods.
 	Routed bool
+	// Stateless is that the backend knows stateless sections.
+	Stateless bool
 	// PerEnd is that a packet may be decided about by the state of before where it
 	// leaves and by that of after where it arrives.
 	PerEnd bool

@@ -31,7 +31,7 @@ func worlds(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
 	counts := map[string]int{}
 	for i := range number(t, "TIERLOOM_WORLDS", 30) {
 		one := seed<<32 + uint64(i)
-		tryWorld(t, one, b, s, p, counts)
+		tryWorld(t, cfg, one, b, s, p, counts)
 		if t.Failed() {
 			t.Fatalf("seed %d (world %d)", one, i)
 		}
@@ -43,9 +43,9 @@ func worlds(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
 }
 
 // vary gives some sections what the generator leaves out.
-func vary(rnd *rand.Rand, w *world.World) {
+func vary(rnd *rand.Rand, cfg Config, w *world.World) {
 	for i := range w.Sections {
-		w.Sections[i].Stateless = rnd.IntN(4) == 0
+		w.Sections[i].Stateless = rnd.IntN(4) == 0 && cfg.Stateless
 		for j := range w.Sections[i].Rules {
 			r := &w.Sections[i].Rules[j]
 			if r.Logged = rnd.IntN(4) == 0; r.Logged {
@@ -111,10 +111,10 @@ func (o *oracle) expect(k policy.Packet) (arrives, answers bool, d policy.Decisi
 }
 
 // tryWorld puts one random world in force and tries connections in it.
-func tryWorld(t *testing.T, seed uint64, b Backend, s *servers, p *prober, counts map[string]int) {
+func tryWorld(t *testing.T, cfg Config, seed uint64, b Backend, s *servers, p *prober, counts map[string]int) {
 	rnd := source(seed)
 	w := world.New(rnd)
-	vary(rnd, &w)
+	vary(rnd, cfg, &w)
 	e, err := w.Engine(rnd)
 	require(t, err)
 	o := &oracle{prog: e.Program(w.Local), local: w.Local, stateless: map[string]bool{}}

@@ -1,0 +1,121 @@
+package policyovs_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tierloom/tierloom/ovs"
+	"github.com/tierloom/tierloom/ovs/openflow"
+	"github.com/tierloom/tierloom/ovs/ovstest"
+	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/policyovs"
+	"github.com/tierloom/tierloom/policy/policytest"
+)
+
+// A parityBackend is a Compiler and a real bridge between the pods of a lab.
+type parityBackend struct {
+	lab      *policytest.Lab
+	in       *ovstest.Instance
+	bridge   *ovs.Bridge
+	compiler *policyovs.Compiler
+	prog     *policy.Program // in force
+	ports    []string
+}
+
+func newParityBackend(t testing.TB, lab *policytest.Lab) *parityBackend {
+	ovstest.Require(t, "ovs", "root")
+	in, err := ovstest.NewInstance(t.Context(), ovstest.InstanceConfig{NetNS: lab.NetNS})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, in.Close()) })
+	require.NoError(t, in.NewBridge(t.Context(), "br0"))
+	l := policyovs.DefaultLayout()
+	conn, err := openflow.Dial(t.Context(), "unix", in.Mgmt("br0"), openflow.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	b := &parityBackend{lab: lab, in: in, bridge: ovs.NewBridge(conn, ovs.Share{Cookie: uint64(l.Owner) << 56, Mask: ovs.OwnerMask})}
+	b.compiler, err = policyovs.NewCompiler(l)
+	require.NoError(t, err)
+	b.wire(t)
+	return b
+}
+
+// hasRules are the pods whose ports are subject to rules; packets of the others come as if from a tunnel.
+func (b *parityBackend) hasRules(i int) bool { return i < 4 }
+
+// wire adds what is around the stages of the rules: who a packet is from, and where it goes.
+func (b *parityBackend) wire(t testing.TB) {
+	var text strings.Builder
+	fmt.Fprintln(&text, "table=20,actions=goto_table:30")
+	for i, p := range b.lab.Pods {
+		n, err := b.in.NewPort(t.Context(), "br0", p.Interface)
+		require.NoError(t, err)
+		mac := ovs.MAC(p.MAC)
+		if !b.hasRules(i) {
+			fmt.Fprintf(&text, "table=0,in_port=%d,actions=goto_table:40\ntable=40,dl_dst=%s,actions=output:%d\n", n, mac, n)
+			continue
+		}
+		fmt.Fprintf(&text, "table=0,in_port=%d,actions=load:%d->NXM_NX_REG0[],load:%d->NXM_NX_REG5[],goto_table:10\n", n, i+1, i+1)
+		fmt.Fprintf(&text, "table=40,dl_dst=%s,actions=load:%d->NXM_NX_REG1[],load:%d->NXM_NX_REG5[],goto_table:70\n", mac, i+1, i+1)
+		fmt.Fprintf(&text, "table=80,reg1=%d,actions=output:%d\n", i+1, n)
+	}
+	name := filepath.Join(t.TempDir(), "flows")
+	require.NoError(t, os.WriteFile(name, []byte(text.String()), 0o644))
+	_, err := ovstest.Exec(t.Context(), b.lab.NetNS, "ovs-ofctl", "-OOpenFlow15", "add-flows", b.in.Mgmt("br0"), name)
+	require.NoError(t, err)
+}
+
+func (b *parityBackend) Sync(ctx context.Context, prog *policy.Program, ids []string) error {
+	var ports policyovs.PortChange
+	if b.ports == nil {
+		for i, p := range b.lab.Pods {
+			if b.hasRules(i) {
+				ports.Set = append(ports.Set, policyovs.Port{ID: p.ID, Key: uint32(i + 1), MAC: ovs.MAC(p.MAC), IPs: p.IPs})
+				b.ports = append(b.ports, p.ID)
+			}
+		}
+	}
+	if fmt.Sprint(ids) != fmt.Sprint(b.ports) {
+		return fmt.Errorf("ports %v, not %v", ids, b.ports)
+	}
+	return b.apply(ctx, policy.Diff(b.prog, prog), ports)
+}
+
+func (b *parityBackend) Apply(ctx context.Context, change policy.Change) error {
+	return b.apply(ctx, change, policyovs.PortChange{})
+}
+
+func (b *parityBackend) apply(ctx context.Context, change policy.Change, ports policyovs.PortChange) error {
+	delta, err := b.compiler.Apply(change, ports)
+	if err != nil {
+		return err
+	}
+	if err := b.bridge.Update("policy", delta.Put, delta.Gone); err != nil {
+		return err
+	}
+	if _, err := b.bridge.Sync(ctx); err != nil {
+		return err
+	}
+	// What the datapath has cached of the flows of before goes now, not when the
+	// next sweep of it does so.
+	if _, err := ovstest.Exec(ctx, b.lab.NetNS, "ovs-appctl", "-t", filepath.Join(b.in.RunDir, "ovs-vswitchd.ctl"), "revalidator/purge"); err != nil {
+		return err
+	}
+	if b.prog == nil {
+		b.prog = &policy.Program{}
+	}
+	b.prog = b.prog.With(change)
+	return nil
+}
+
+// The bridge lets through what the evaluator does, on real packets.
+func TestParity(t *testing.T) {
+	policytest.Run(t, policytest.Config{PerEnd: true}, func(t testing.TB, lab *policytest.Lab) policytest.Backend {
+		return newParityBackend(t, lab)
+	})
+}
