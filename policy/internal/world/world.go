@@ -220,22 +220,39 @@ func (w World) Engine(rnd *rand.Rand) (*policy.Engine, error) {
 // one address family.
 func (w World) Packet(rnd *rand.Rand) policy.Packet {
 	for {
-		p := policy.Packet{
-			Proto: uint8(pick(rnd, policy.TCP, policy.TCP, policy.UDP, policy.SCTP, policy.ICMP, policy.ICMPv6, 47)),
-			// Ports around those of services.
-			SrcPortNo: 40000, DstPortNo: pick[uint16](rnd, 0, 1, 79, 80, 81, 82, 443, 1443, 8000, 8007, 8008, 9000, 65535), ICMPType: pick[uint8](rnd, 0, 8),
-		}
+		p := traffic(rnd)
 		p.SrcPort, p.Src = w.end(rnd)
 		p.DstPort, p.Dst = w.end(rnd)
-		proto := policy.Protocol(p.Proto)
-		if p.Src.Is4() != p.Dst.Is4() || p.SrcPort == p.DstPort || proto == policy.ICMP && !p.Src.Is4() || proto == policy.ICMPv6 && p.Src.Is4() {
-			continue
+		if p.Src.Is4() == p.Dst.Is4() && p.SrcPort != p.DstPort && fits(&p, p.Src.Is4()) {
+			return p
 		}
-		if proto == policy.ICMPv6 {
-			p.ICMPType += 120 // echo request is 128
-		}
-		return p
 	}
+}
+
+// Traffic returns a packet of an address family that has no ends yet.
+func Traffic(rnd *rand.Rand, v4 bool) policy.Packet {
+	for {
+		if p := traffic(rnd); fits(&p, v4) {
+			return p
+		}
+	}
+}
+
+func traffic(rnd *rand.Rand) policy.Packet {
+	return policy.Packet{
+		Proto: uint8(pick(rnd, policy.TCP, policy.TCP, policy.UDP, policy.SCTP, policy.ICMP, policy.ICMPv6, 47)),
+		// Ports around those of services.
+		SrcPortNo: 40000, DstPortNo: pick[uint16](rnd, 0, 1, 79, 80, 81, 82, 443, 1443, 8000, 8007, 8008, 9000, 65535), ICMPType: pick[uint8](rnd, 0, 8),
+	}
+}
+
+// fits reports whether a family has the packet's protocol, of which it mends the ICMP type.
+func fits(p *policy.Packet, v4 bool) bool {
+	proto := policy.Protocol(p.Proto)
+	if proto == policy.ICMPv6 {
+		p.ICMPType += 120 // echo request is 128
+	}
+	return !(proto == policy.ICMP && !v4 || proto == policy.ICMPv6 && v4)
 }
 
 func (w World) end(rnd *rand.Rand) (string, netip.Addr) {
