@@ -89,7 +89,7 @@ func (s *leases) acquireOnce(ctx context.Context, owner string, want wish) (*ent
 }
 
 // acquireLocked also returns the entry of another owner that the new one replaces.
-func (s *leases) acquireLocked(ctx context.Context, sh *ownerShard, owner string, want wish) (e, prior *entry, err error) {
+func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner string, want wish) (e, prior *entry, err error) {
 	mine, err := s.currentLocked(ctx, sh, owner, want.value)
 	if err != nil {
 		return nil, nil, err
@@ -107,7 +107,7 @@ func (s *leases) acquireLocked(ctx context.Context, sh *ownerShard, owner string
 	if err != nil {
 		return nil, nil, err
 	}
-	next := &entry{value: value, owner: owner, since: s.registry.nanos()}
+	next := &entry{value: value, owner: owner, since: s.registry.nanos(), ownerHash: sh.hash, valueHash: s.near(value)}
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {
@@ -129,7 +129,7 @@ func (s *leases) acquireLocked(ctx context.Context, sh *ownerShard, owner string
 }
 
 // clearLocked tells a collection that the owner is there.
-func (s *leases) clearLocked(ctx context.Context, sh *ownerShard, mine *entry) (e, prior *entry, err error) {
+func (s *leases) clearLocked(ctx context.Context, sh ownerPlace, mine *entry) (e, prior *entry, err error) {
 	next := *mine
 	next.suspect = false
 	if err := s.replaceLocked(ctx, sh, mine, &next); err != nil {
@@ -140,7 +140,7 @@ func (s *leases) clearLocked(ctx context.Context, sh *ownerShard, mine *entry) (
 
 // askLost returns what a store has of a value that another process changed. If
 // it cannot be asked, that is done before anything else.
-func (s *leases) askLost(ctx context.Context, sh *ownerShard, owner, value string) (e *entry, err error) {
+func (s *leases) askLost(ctx context.Context, sh ownerPlace, owner, value string) (e *entry, err error) {
 	err = sh.workLocked(owner, func() error {
 		found, err := s.find(ctx, "", value)
 		if err != nil {
@@ -180,12 +180,10 @@ func (s *leases) chooseLocked(mine *entry, want wish) (value string, before *ent
 }
 
 func (s *leases) pick(want wish) (string, error) {
-	s.coreMu.Lock()
-	defer s.coreMu.Unlock()
-	if s.core == nil {
-		return "", errForgotten
+	if c := s.coreNow(); c != nil {
+		return want.pick(c)
 	}
-	return want.pick(s.core)
+	return "", errForgotten
 }
 
 // comeBackLocked takes the value that an owner had, and says why not.
@@ -249,7 +247,7 @@ func (s *leases) change(ctx context.Context, verb, owner, value string, edit fun
 }
 
 // replaceLocked replaces an entry by another of its owner and value, or by none.
-func (s *leases) replaceLocked(ctx context.Context, sh *ownerShard, before, after *entry) error {
+func (s *leases) replaceLocked(ctx context.Context, sh ownerPlace, before, after *entry) error {
 	if err := s.putLocked(ctx, sh, before.owner, before, after); err != nil {
 		return err
 	}
@@ -430,7 +428,7 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 	}
 	after := s.entry(changes[0].After)
 	s.unindex(s.learn(l.Value, after, false))
-	sh := s.ownerShard(to)
+	sh := s.ownerShard(after)
 	sh.mu.Lock()
 	sh.indexLocked(after)
 	sh.mu.Unlock()
@@ -453,10 +451,10 @@ func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, erro
 		}
 		return has, nil
 	}
-	sh := s.ownerShard(owner)
+	sh := s.place(owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.owners.get(owner); e != nil && e.owned() {
+	if e := sh.owners.get(sh.hash, owner); e != nil && e.owned() {
 		return e, nil
 	}
 	return nil, nil

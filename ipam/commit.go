@@ -65,7 +65,7 @@ func (s *leases) changeOf(before, after *entry) Change {
 // putLocked makes a change in the store, and fills in after; the lock is
 // released while the store works. With errDoubt the change may have been made;
 // with another error it was not.
-func (s *leases) putLocked(ctx context.Context, sh *ownerShard, owner string, before, after *entry) error {
+func (s *leases) putLocked(ctx context.Context, sh ownerPlace, owner string, before, after *entry) error {
 	if s.registry.store == nil { // without a Change, which is large
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -187,8 +187,8 @@ func (s *leases) find(ctx context.Context, owner string, values ...string) (map[
 // currentLocked returns what the owner has, or had last: as it is here, or in
 // a store that others write to as it is there. Of that the value is asked, too.
 // The lock is released while the store works.
-func (s *leases) currentLocked(ctx context.Context, sh *ownerShard, owner, value string) (*entry, error) {
-	mine := sh.owners.get(owner)
+func (s *leases) currentLocked(ctx context.Context, sh ownerPlace, owner, value string) (*entry, error) {
+	mine := sh.owners.get(sh.hash, owner)
 	if !s.registry.shared {
 		return mine, nil
 	}

@@ -15,6 +15,7 @@ type entry struct {
 	since, released, until int64
 	generation, revision   uint64
 	contested              []string
+	ownerHash, valueHash   uint32 // where the tables have it; see hash and near
 	unacknowledged, pinned bool
 	suspect                bool
 	// over says that the quarantine is over and the value free in the core. It
@@ -56,6 +57,7 @@ func (s *leases) entry(r Record) *entry {
 		owner: r.Owner, value: r.Value, since: nanos(r.Since), released: nanos(r.Released), until: nanos(r.Until),
 		generation: r.Generation, revision: r.Revision, contested: r.Contested,
 		unacknowledged: r.Unacknowledged, pinned: r.Pinned, suspect: r.Suspect,
+		ownerHash: s.hash(r.Owner), valueHash: s.near(r.Value),
 	}
 	e.over = e.free(s.registry.nanos())
 	return e
@@ -90,30 +92,55 @@ type valueShard struct {
 	records table[byValue]
 }
 
-func (s *leases) ownerShard(owner string) *ownerShard {
-	return &s.owners[maphash.String(s.registry.seed, owner)%shardCount]
+// hash is where a name belongs: the low bits choose the shard.
+func (s *leases) hash(name string) uint32 { return uint32(maphash.String(s.registry.seed, name)) }
+
+// near is hash for a value. Values that differ in the low bits of their last
+// character alone belong beside each other, so that one line from memory has
+// several that are given one after another.
+func (s *leases) near(value string) uint32 {
+	const bits = 3
+	last := len(value) - 1
+	if last < 0 {
+		return 0
+	}
+	h := s.hash(value[:last]) ^ uint32(value[last]&^bits)*0x9e3779b1
+	return h&^(bits*shardCount) | uint32(value[last]&bits)*shardCount
 }
 
-func (s *leases) valueShard(value string) *valueShard {
-	return &s.values[maphash.String(s.registry.seed, value)%shardCount]
+// An ownerPlace is where an owner is: its shard, and its hash there.
+type ownerPlace struct {
+	*ownerShard
+	hash uint32
 }
+
+func (s *leases) place(owner string) ownerPlace {
+	h := s.hash(owner)
+	return ownerPlace{&s.owners[h%shardCount], h}
+}
+
+func (s *leases) ownerShard(e *entry) *ownerShard { return &s.owners[e.ownerHash%shardCount] }
+
+func (s *leases) valueShard(hash uint32) *valueShard { return &s.values[hash%shardCount] }
 
 // of returns what there is of a value, or nil.
 func (s *leases) of(value string) *entry {
-	sh := s.valueShard(value)
+	h := s.near(value)
+	sh := s.valueShard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.records.get(value)
+	return sh.records.get(h, value)
 }
 
 // learn takes note of what the store has of a value, nil for nothing, and
 // returns what there was here. Taken says that the caller has the value in the
 // core; after that it is taken there if the record says so.
 func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
-	sh := s.valueShard(value)
+	h := s.near(value)
+	sh := s.valueShard(h)
 	sh.mu.Lock()
 	if e == nil {
-		prior = sh.records.remove(value)
+		prior = sh.records.remove(h, value)
 	} else {
 		prior = sh.records.set(e)
 	}
@@ -133,20 +160,16 @@ func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 
 // take takes a value in the core.
 func (s *leases) take(value string) error {
-	s.coreMu.Lock()
-	defer s.coreMu.Unlock()
-	if s.core == nil {
-		return nil
+	if c := s.coreNow(); c != nil {
+		return c.reserve(value)
 	}
-	return s.core.reserve(value)
+	return nil
 }
 
 // give gives a value back to the core.
 func (s *leases) give(value string) {
-	s.coreMu.Lock()
-	defer s.coreMu.Unlock()
-	if s.core != nil {
-		s.core.release(value)
+	if c := s.coreNow(); c != nil {
+		c.release(value)
 	}
 }
 
@@ -162,7 +185,7 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 	}
 	e := s.entry(*rec)
 	s.unindex(s.learn(value, e, taken))
-	sh := s.ownerShard(e.owner)
+	sh := s.ownerShard(e)
 	sh.mu.Lock()
 	sh.indexLocked(e)
 	sh.mu.Unlock()
@@ -172,7 +195,7 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 // indexLocked makes an entry what its owner has, if it is more than he has.
 func (sh *ownerShard) indexLocked(e *entry) {
 	if !e.owned() {
-		have := sh.owners.get(e.owner)
+		have := sh.owners.get(e.ownerHash, e.owner)
 		if have != nil && (have.owned() || have.revision > e.revision) {
 			return
 		}
@@ -182,8 +205,8 @@ func (sh *ownerShard) indexLocked(e *entry) {
 
 // dropLocked forgets that an owner has an entry, if it has not another by now.
 func (sh *ownerShard) dropLocked(e *entry) {
-	if sh.owners.get(e.owner) == e {
-		sh.owners.remove(e.owner)
+	if sh.owners.get(e.ownerHash, e.owner) == e {
+		sh.owners.remove(e.ownerHash, e.owner)
 	}
 }
 
@@ -193,7 +216,7 @@ func (s *leases) unindex(e *entry) {
 	if e == nil {
 		return
 	}
-	sh := s.ownerShard(e.owner)
+	sh := s.ownerShard(e)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.dropLocked(e)
@@ -202,9 +225,8 @@ func (s *leases) unindex(e *entry) {
 // load takes note of a record before the space is in use.
 func (s *leases) load(rec Record) {
 	e := s.entry(rec)
-	sh := s.valueShard(rec.Value)
-	sh.records.set(e)
-	s.ownerShard(rec.Owner).indexLocked(e)
+	s.valueShard(e.valueHash).records.set(e)
+	s.ownerShard(e).indexLocked(e)
 	if !e.held() {
 		s.queue.load(e)
 	}

@@ -58,6 +58,38 @@ func churn(b *testing.B, pool *ipam.Addresses, first, n int) {
 	}
 }
 
+// BenchmarkLeaseAcquire acquires for owners that are new while a million leases
+// are held in memory, and at most as many more as there are new owners: what
+// they have is released while the clock stands still.
+func BenchmarkLeaseAcquire(b *testing.B) {
+	pool := fullPool()
+	list := newOwners()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		o := list[i%len(list)]
+		if i > 0 && i%len(list) == 0 {
+			b.StopTimer()
+			releaseAll(b, pool, list)
+			b.StartTimer()
+		}
+		if _, err := pool.Acquire(b.Context(), o); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	releaseAll(b, pool, list)
+	b.ReportMetric(400, "limit-ns")
+}
+
+func releaseAll(b *testing.B, pool *ipam.Addresses, owners []string) {
+	for _, o := range owners {
+		if err := pool.Release(b.Context(), o); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkLease acquires and releases by owner with a million leases held in
 // memory: an operation is both. The floor is one map of owners and one of
 // addresses behind a mutex, without times, generations or quarantine.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync"
 	"sync/atomic"
 )
 
@@ -34,8 +33,7 @@ type leases struct {
 	owners [shardCount]ownerShard
 	values [shardCount]valueShard
 
-	coreMu sync.Mutex // protects core; taken after an ownerShard's lock, and never with a valueShard's
-	core   core
+	core atomic.Pointer[core] // changed by who has the space alone
 
 	queue  queue
 	doubts doubts
@@ -47,15 +45,19 @@ type leases struct {
 }
 
 func newLeases(name string, r *Registry) *leases {
-	s := &leases{name: name, registry: r, alone: make(chan struct{}, 1), doubts: doubts{settling: make(chan struct{}, 1)}}
-	for i := range shardCount {
-		s.owners[i].owners.seed, s.values[i].records.seed = r.seed, r.seed
-	}
-	return s
+	return &leases{name: name, registry: r, alone: make(chan struct{}, 1), doubts: doubts{settling: make(chan struct{}, 1)}}
 }
 
 // errForgotten says that the registry has no such space any more.
 var errForgotten = fmt.Errorf("%w: the space was forgotten; open it again", ErrInvalid)
+
+// coreNow returns the core, nil before the space is opened and after it is forgotten.
+func (s *leases) coreNow() core {
+	if c := s.core.Load(); c != nil {
+		return *c
+	}
+	return nil
+}
 
 func (s *leases) lease(e *entry) Lease { return Lease{s.name, e.owner, e.value, e.generation} }
 
@@ -72,10 +74,10 @@ func (s *leases) Leases() iter.Seq[Lease] {
 
 // Lease returns what the owner holds.
 func (s *leases) Lease(owner string) (Lease, bool) {
-	sh := s.ownerShard(owner)
+	sh := s.place(owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.owners.get(owner); e != nil && e.held() {
+	if e := sh.owners.get(sh.hash, owner); e != nil && e.held() {
 		return s.lease(e), true
 	}
 	return Lease{}, false
@@ -94,14 +96,14 @@ func (s *leases) wait(ctx context.Context, done <-chan struct{}) error {
 // enter waits until nobody works for the owner or has the space alone, and
 // until the store has told what it did before. It returns with the owner's
 // shard locked.
-func (s *leases) enter(ctx context.Context, owner string) (*ownerShard, error) {
+func (s *leases) enter(ctx context.Context, owner string) (ownerPlace, error) {
 	return s.enterFrom(ctx, owner, false)
 }
 
 // enterFrom is enter; inside says that the caller has another owner busy. Who
 // wants the space alone waits for that one, and so must not be waited for.
-func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (*ownerShard, error) {
-	sh := s.ownerShard(owner)
+func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (ownerPlace, error) {
+	sh := s.place(owner)
 	for {
 		sh.mu.Lock()
 		wait := sh.busy[owner]
@@ -111,7 +113,7 @@ func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (*own
 		switch {
 		case wait == nil && s.forgotten.Load():
 			sh.mu.Unlock()
-			return nil, errForgotten
+			return sh, errForgotten
 		case wait == nil && s.doubts.count.Load() == 0:
 			return sh, nil
 		}
@@ -123,7 +125,7 @@ func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (*own
 			err = s.settle(ctx)
 		}
 		if err != nil {
-			return nil, err
+			return sh, err
 		}
 	}
 }
@@ -240,9 +242,7 @@ func (s *leases) open(c core) error {
 	for _, value := range resting {
 		_ = c.reserve(value) // what the core does not have it cannot give to another
 	}
-	s.coreMu.Lock()
-	s.core = c
-	s.coreMu.Unlock()
+	s.core.Store(&c)
 	return nil
 }
 
@@ -274,8 +274,6 @@ func (s *leases) forget(ctx context.Context) error {
 		return fmt.Errorf("%w: %d leases, %d values in quarantine", ErrInUse, held, left-held)
 	}
 	s.forgotten.Store(true)
-	s.coreMu.Lock()
-	s.core = nil
-	s.coreMu.Unlock()
+	s.core.Store(nil)
 	return nil
 }

@@ -114,16 +114,16 @@ func (s *leases) expire(ctx context.Context) error {
 
 // freeOne frees a value whose quarantine is over, later if its owner is busy.
 func (s *leases) freeOne(e *entry) {
-	owners := s.ownerShard(e.owner)
+	owners := s.ownerShard(e)
 	owners.mu.Lock()
 	defer owners.mu.Unlock()
 	if owners.gate != nil || owners.busy[e.owner] != nil {
 		s.queue.add(e)
 		return
 	}
-	values := s.valueShard(e.value)
+	values := s.valueShard(e.valueHash)
 	values.mu.Lock()
-	current := values.records.get(e.value) == e && !e.over
+	current := values.records.get(e.valueHash, e.value) == e && !e.over
 	e.over = e.over || current
 	values.mu.Unlock()
 	if !current {

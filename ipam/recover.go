@@ -63,9 +63,7 @@ func (s *leases) recover(ctx context.Context, claims []Claim) (Recovery, error) 
 		return Recovery{}, err
 	}
 	defer s.leaveAlone()
-	s.coreMu.Lock()
-	core := s.core
-	s.coreMu.Unlock()
+	core := s.coreNow()
 	if core == nil {
 		return Recovery{}, fmt.Errorf("%w: the space is not open", ErrInvalid)
 	}

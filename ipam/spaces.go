@@ -123,9 +123,7 @@ func (a *Addresses) All() iter.Seq2[string, netip.Addr] { return all(a.leases, n
 
 // Usage returns how many addresses are leased or in quarantine, and how many there are.
 func (a *Addresses) Usage() (used, total uint64) {
-	a.coreMu.Lock()
-	defer a.coreMu.Unlock()
-	if c, err := coreOf[addressCore](a.core); err == nil {
+	if c, err := coreOf[addressCore](a.coreNow()); err == nil {
 		return c.Usage()
 	}
 	return 0, 0
@@ -203,9 +201,7 @@ func (s *Subnets) All() iter.Seq2[string, netip.Prefix] { return all(s.leases, n
 
 // Usage returns how many subnets are leased or in quarantine.
 func (s *Subnets) Usage() int {
-	s.coreMu.Lock()
-	defer s.coreMu.Unlock()
-	if c, err := coreOf[subnetCore](s.core); err == nil {
+	if c, err := coreOf[subnetCore](s.coreNow()); err == nil {
 		return c.Usage()
 	}
 	return 0
@@ -281,9 +277,7 @@ func (i *IDs) All() iter.Seq2[string, uint32] { return all(i.leases, parseID) }
 
 // Usage returns how many ids are leased or in quarantine, and how many there are.
 func (i *IDs) Usage() (used, total uint64) {
-	i.coreMu.Lock()
-	defer i.coreMu.Unlock()
-	if c, err := coreOf[idCore](i.core); err == nil {
+	if c, err := coreOf[idCore](i.coreNow()); err == nil {
 		return c.Usage()
 	}
 	return 0, 0
@@ -354,9 +348,7 @@ func (m *MACs) All() iter.Seq2[string, net.HardwareAddr] { return all(m.leases, 
 
 // Usage returns how many addresses are leased or in quarantine, and how many there are.
 func (m *MACs) Usage() (used, total uint64) {
-	m.coreMu.Lock()
-	defer m.coreMu.Unlock()
-	if c, err := coreOf[macCore](m.core); err == nil {
+	if c, err := coreOf[macCore](m.coreNow()); err == nil {
 		return c.Usage()
 	}
 	return 0, 0

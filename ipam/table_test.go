@@ -14,21 +14,22 @@ import (
 func TestTableAgainstMap(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 5))
-		tab := table[byValue]{seed: maphash.MakeSeed()}
+		s := newLeases("s", &Registry{seed: maphash.MakeSeed()})
+		var tab table[byValue]
 		model := map[string]*entry{}
 		size := 1 + rng.IntN(300)
 		for step := range 4000 {
 			key := fmt.Sprint(rng.IntN(size))
 			switch rng.IntN(3) {
 			case 0:
-				e := &entry{value: key}
+				e := &entry{value: key, valueHash: s.near(key)}
 				require.Same(t, model[key], tab.set(e), "seed %d step %d", seed, step)
 				model[key] = e
 			case 1:
-				require.Same(t, model[key], tab.remove(key), "seed %d step %d", seed, step)
+				require.Same(t, model[key], tab.remove(s.near(key), key), "seed %d step %d", seed, step)
 				delete(model, key)
 			case 2:
-				require.Same(t, model[key], tab.get(key), "seed %d step %d", seed, step)
+				require.Same(t, model[key], tab.get(s.near(key), key), "seed %d step %d", seed, step)
 			}
 		}
 		found := map[string]*entry{}

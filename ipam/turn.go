@@ -47,9 +47,7 @@ func (t *turn) read(ctx context.Context, s *leases) (Record, error) {
 
 // overlaps reports whether the values of the space may overlap.
 func (s *leases) overlaps() bool {
-	s.coreMu.Lock()
-	defer s.coreMu.Unlock()
-	_, ok := s.core.(subnetCore)
+	_, ok := s.coreNow().(subnetCore)
 	return ok
 }
 
