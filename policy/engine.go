@@ -273,6 +273,20 @@ func (e *Engine) Rules(memberID string) []RuleID {
 	return refs(e.appliedLocked(m.profile))
 }
 
+// Order returns all rules in the order in which they are tried, whichever ports
+// they apply to.
+func (e *Engine) Order() []RuleID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var all []*rule
+	for _, s := range slices.SortedFunc(maps.Values(e.sections), (*section).compare) {
+		for i := range s.rules {
+			all = append(all, &s.rules[i])
+		}
+	}
+	return refs(all)
+}
+
 // A Class is ports that the same rules apply to.
 type Class struct {
 	Ports []string // ids of members, sorted

@@ -105,6 +105,8 @@ func TestOrder(t *testing.T) {
 	check("emergency", "x", true)
 	set(t, e, policy.Section{ID: "emergency", Category: policy.Emergency, Rules: []policy.Rule{{ID: "x", Sequence: 2, Action: policy.Allow}, {ID: "y", Sequence: 1, Action: policy.Drop}}})
 	check("emergency", "y", false)
+	require.Equal(t, []policy.RuleID{{Section: "emergency", Rule: "y"}, {Section: "emergency", Rule: "x"}, {Section: "infra", Rule: "r"}, {Section: "env", Rule: "r"},
+		{Section: "a", Rule: "r"}, {Section: "m", Rule: "r"}, {Section: "app-9", Rule: "r"}, {Section: "base", Rule: "r"}}, e.Order())
 	// Pass goes on with Application.
 	set(t, e, policy.Section{ID: "emergency", Category: policy.Emergency, Rules: rule("pass", policy.Pass)})
 	check("a", "r", false)

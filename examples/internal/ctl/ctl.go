@@ -37,6 +37,7 @@ commands:
   delete KIND ID                    delete an object
   leases [PREFIX]                   list leases of owners that begin with PREFIX
   ipam leases|show|check            explain what leases hold; ipam --help tells more
+  policy rules                      list all rules in the order they are tried
   policy explain -from A -to B:PORT  tell which rules decide about a packet
   realized                          list what hosts have realized
   topology [-format svg|mermaid]    draw the logical topology with its placement

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/tierloom/tierloom/examples/internal/ccp"
 	"github.com/tierloom/tierloom/examples/internal/model"
@@ -20,10 +22,52 @@ const explainUsage = "policy explain -from NAMESPACE/POD|ADDRESS -to NAMESPACE/P
 
 // policy asks what rules say.
 func (c *command) policy(ctx context.Context, args []string) error {
-	if len(args) == 0 || args[0] != "explain" {
-		return fmt.Errorf("%w: %s", ErrUsage, explainUsage)
+	verb := ""
+	if len(args) > 0 {
+		verb, args = args[0], args[1:]
 	}
-	return c.explain(ctx, args[1:])
+	switch verb {
+	case "explain":
+		return c.explain(ctx, args)
+	case "rules":
+		return c.listRules(ctx, args)
+	}
+	return fmt.Errorf("%w: %s, or policy rules", ErrUsage, explainUsage)
+}
+
+// engine holds the whole intent.
+func (c *command) engine(ctx context.Context) (*policy.Engine, error) {
+	objs, _, err := c.api.Intent.List(ctx, intent.Query{})
+	if err != nil {
+		return nil, err
+	}
+	return ccp.Engine(objs)
+}
+
+// listRules lists all rules in the order in which they are tried.
+func (c *command) listRules(ctx context.Context, args []string) error {
+	if _, err := c.words(flags("policy rules"), args, "policy rules", 0, 0); err != nil {
+		return err
+	}
+	e, err := c.engine(ctx)
+	if err != nil {
+		return err
+	}
+	sections := map[string]policy.Section{}
+	rules := map[policy.RuleID]policy.Rule{}
+	for _, s := range e.Objects().Sections {
+		sections[s.ID] = s
+		for _, r := range s.Rules {
+			rules[policy.RuleID{Section: s.ID, Rule: r.ID}] = r
+		}
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "CATEGORY\tSEQUENCE\tSECTION\tRULE\tDIRECTION\tACTION\tNAME")
+	for _, id := range e.Order() {
+		s, r := sections[id.Section], rules[id]
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", s.Category, s.Priority, s.ID, r.ID, r.Direction, r.Action, cmp.Or(r.DisplayName, s.DisplayName))
+	}
+	return w.Flush()
 }
 
 // explain tells which rules decide about a packet, and which come close.
@@ -40,15 +84,11 @@ func (c *command) explain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	objs, _, err := c.api.Intent.List(ctx, intent.Query{})
+	e, err := c.engine(ctx)
 	if err != nil {
 		return err
 	}
-	engine, err := ccp.Engine(objs)
-	if err != nil {
-		return err
-	}
-	o := engine.Objects()
+	o := e.Objects()
 	p, err := q.packet(o.Members)
 	if err != nil {
 		return err

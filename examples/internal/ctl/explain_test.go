@@ -31,6 +31,12 @@ func TestExplain(t *testing.T) {
 		require.Zero(t, code, errs)
 		require.Equal(t, want, out, args)
 	}
+	code, out, errs := run(t, "-manager http://"+addr+" policy rules")
+	require.Zero(t, code, errs)
+	require.Equal(t, `CATEGORY     SEQUENCE  SECTION  RULE  DIRECTION  ACTION  NAME
+Application  0         shop     sql   IN         ALLOW   
+Application  0         shop     rest  IN         DROP    
+`, out)
 	for args, want := range map[string]string{
 		"-from shop/web-9 -to shop/db-0:1":             "there is no pod shop/web-9 with a port",
 		"-from shop/web-0 -to shop/db-0:1 -cluster c2": "there is no pod shop/web-0 with a port",
