@@ -1,8 +1,10 @@
 // Command embed-policy shows package policy alone in a foreign program: who
-// may talk to whom, decided by tags.
+// may talk to whom, decided by labels, and what a label that changes means for
+// the ports of a host.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -19,29 +21,33 @@ func main() {
 }
 
 func run(out io.Writer) error {
-	web := netip.MustParseAddr("10.4.0.2")
-	db := netip.MustParseAddr("10.4.0.3")
-	e := policy.NewEngine(policy.Config{Default: policy.Drop})
-	for id, ip := range map[string]netip.Addr{"web": web, "db": db} {
-		m := policy.Member{ID: id, Tags: []policy.Tag{{Scope: "app", Tag: id}}, IPs: []netip.Addr{ip}}
-		if err := e.SetMember(m); err != nil {
-			return err
-		}
-		if err := e.SetGroup(policy.Group{ID: id, Criteria: policy.TagEquals("app", id)}); err != nil {
-			return err
-		}
+	pod := func(id, app string, n byte) policy.Member {
+		return policy.Member{ID: id, Tags: []policy.Tag{{Scope: "app", Tag: app}}, IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 4, 0, n})}}
 	}
-	err := e.SetSection(policy.Section{ID: "shop", Rules: []policy.Rule{{
-		ID: "web-to-db", Sources: []string{"web"}, Destinations: []string{"db"}, Action: policy.Allow,
-		Services: []policy.Service{{Protocol: policy.TCP, Ports: []policy.PortRange{{From: 5432, To: 5432}}}},
-	}}})
+	web, db, batch := pod("web-0", "web", 2), pod("db-0", "db", 3), pod("batch-0", "batch", 4)
+	e := policy.NewEngine(policy.Config{Default: policy.Drop})
+	err := errors.Join(e.SetMember(web), e.SetMember(db), e.SetMember(batch),
+		e.SetGroup(policy.Group{ID: "web", Criteria: policy.TagEquals("app", "web")}),
+		e.SetGroup(policy.Group{ID: "db", Criteria: policy.TagEquals("app", "db")}),
+		e.SetSection(policy.Section{ID: "shop", AppliedTo: []string{"db"}, Rules: []policy.Rule{{
+			ID: "sql", Sources: []string{"web"}, Direction: policy.Ingress, Action: policy.Allow,
+			Services: []policy.Service{{Protocol: policy.TCP, Ports: []policy.PortRange{policy.Port(5432)}}},
+		}}}))
 	if err != nil {
 		return err
 	}
-	for _, port := range []uint16{5432, 22} {
-		d := e.Eval(policy.Packet{SrcPort: "web", DstPort: "db", Src: web, Dst: db, Proto: 6, DstPortNo: port})
-		fmt.Fprintf(out, "web -> db:%d %s\n", port, d.Verdict)
+	host := e.View("db-0") // what a host that has this port must enforce
+	fmt.Fprintf(out, "rules at db-0: %d\n", len(host.Change().Rules))
+
+	table := host.Program().Table("db-0")
+	sql := policy.Packet{Src: web.IPs[0], Dst: db.IPs[0], Proto: 6, DstPortNo: 5432}
+	fmt.Fprintf(out, "web-0 -> db-0:5432 %s\n", table.Lookup(policy.Ingress, &sql).Action)
+
+	if err := e.SetMember(pod("batch-0", "web", 4)); err != nil {
+		return err
 	}
-	fmt.Fprintf(out, "rules at db: %d\n", len(e.Program([]string{"db"}).Rules))
+	for _, set := range host.Change().Sets {
+		fmt.Fprintf(out, "relabelled: %v joined\n", set.Added)
+	}
 	return nil
 }

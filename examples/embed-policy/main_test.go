@@ -10,5 +10,5 @@ import (
 func TestRun(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, run(&out))
-	require.Equal(t, "web -> db:5432 ALLOW\nweb -> db:22 DROP\nrules at db: 1\n", out.String())
+	require.Equal(t, "rules at db-0: 1\nweb-0 -> db-0:5432 ALLOW\nrelabelled: [10.4.0.4/32] joined\n", out.String())
 }
