@@ -164,10 +164,8 @@ func (l *Lab) checkReuse(ctx context.Context, group string, old model.Segment) e
 	}
 	slices.Reverse(files)
 	for _, f := range files {
-		if filepath.Base(f) != "00-nodes.yaml" {
-			if err := os.Remove(f); err != nil {
-				return err
-			}
+		if err := os.Remove(f); err != nil {
+			return err
 		}
 	}
 	l.within(ctx, group, "everything deleted: the manager holds no intent of the cluster and no lease", 10*time.Second, func() (bool, string) {
