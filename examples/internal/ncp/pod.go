@@ -100,13 +100,22 @@ func (c *Controller) allocatePort(ctx context.Context, p *corev1.Pod, segment mo
 	return port, nil
 }
 
+// namedPorts are those of the pod's containers, and of init containers that stay.
 func namedPorts(p *corev1.Pod) []model.NamedPort {
 	var out []model.NamedPort
-	for _, ctr := range p.Spec.Containers {
+	add := func(ctr corev1.Container) {
 		for _, cp := range ctr.Ports {
 			if cp.Name != "" {
 				out = append(out, model.NamedPort{Name: cp.Name, Protocol: protocolNumber(cp.Protocol), Port: uint16(cp.ContainerPort)})
 			}
+		}
+	}
+	for _, ctr := range p.Spec.Containers {
+		add(ctr)
+	}
+	for _, ctr := range p.Spec.InitContainers {
+		if r := ctr.RestartPolicy; r != nil && *r == corev1.ContainerRestartPolicyAlways {
+			add(ctr)
 		}
 	}
 	return out

@@ -159,6 +159,20 @@ func TestBaselineOfACluster(t *testing.T) {
 	require.ErrorContains(t, err, `baseline_policy_type`)
 }
 
+func TestNamedPortsOfPods(t *testing.T) {
+	w := newWorld(t)
+	w.admin(tier0, wideBlock, widePool, host, parent, plugs)
+	w.startNCP()
+	w.manifest("node.yaml", policyNode)
+	w.manifest("pods.yaml", strings.Replace(strings.Replace(policyPods,
+		"name: db, namespace: b, labels: {app: db}}\nspec: {", "name: db, namespace: b, labels: {app: db}}\nspec: {initContainers: [{name: side, restartPolicy: Always, ports: [{name: http, containerPort: 80}]}], ", 1),
+		"spec: {nodeName: n1, containers: [{name: c}]}", "spec: {nodeName: n1, containers: [{name: c, ports: [{name: http, containerPort: 81}]}]}", 1))
+	w.manifest("open.yaml", strings.Replace(isolateB, "podSelector: {}", "podSelector: {}, ingress: [{ports: [{port: http}]}]", 1)+"---\n"+
+		strings.Replace(strings.Replace(isolateB, "podSelector: {}", "podSelector: {}, ingress: [{ports: [{port: http}]}]", 1), "namespace: b", "namespace: a", 1))
+	w.ports(2)
+	w.eventually(func() bool { return w.allowed("a/web>b/db") && !w.allowed("b/db>a/web") }, "port 80 is http of one and not of the other")
+}
+
 // A cluster gets ClusterNetworkPolicies when it has their definition.
 const clusterPolicyDefinition = `apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
