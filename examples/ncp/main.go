@@ -28,6 +28,8 @@ type config struct {
 	// Baseline is allow_cluster, allow_namespace or allow_namespace_strict.
 	Baseline    string         `json:"baseline_policy_type"`
 	NodeSources []netip.Prefix `json:"node_sources"`
+	LogDropped  bool           `json:"log_dropped_traffic"`
+	LogTraffic  string         `json:"log_firewall_traffic"` // ALL or DENY
 	MaxTags     int            `json:"max_tags"`
 	TLS         proc.TLS       `json:"tls"`
 }
@@ -42,6 +44,9 @@ func (c *config) validate() error {
 	}
 	if c.Manifests != "" && c.Status == "" {
 		errs = append(errs, errors.New("status: required with manifests"))
+	}
+	if t := c.LogTraffic; t != "" && t != ncp.LogAll && t != ncp.LogDeny {
+		errs = append(errs, fmt.Errorf("log_firewall_traffic %q: want %s or %s", t, ncp.LogAll, ncp.LogDeny))
 	}
 	if err := new(netpol.Baseline).UnmarshalText([]byte(c.Baseline)); err != nil {
 		errs = append(errs, fmt.Errorf("baseline_policy_type: %w", err))
@@ -63,6 +68,8 @@ func main() {
 			fs.StringVar(&cfg.Kubeconfig, "kubeconfig", cfg.Kubeconfig, "`file` that says where the Kubernetes API server is")
 			fs.StringVar(&cfg.Baseline, "baseline-policy-type", cfg.Baseline, "what holds where no policy decides: allow_cluster, allow_namespace, allow_namespace_strict or `none`")
 			fs.IntVar(&cfg.MaxTags, "max-tags", cfg.MaxTags, "`number` of tags that an object may have; 0 is any")
+			fs.BoolVar(&cfg.LogDropped, "log-dropped-traffic", cfg.LogDropped, "log what policies drop")
+			fs.StringVar(&cfg.LogTraffic, "log-firewall-traffic", cfg.LogTraffic, "log what policies drop (DENY), or all that they decide (`ALL`)")
 			cfg.TLS.Flags(fs)
 		},
 		Validate: cfg.validate,

@@ -92,9 +92,12 @@ func (b *builder) baseline(scope string, rules []policy.Rule) {
 // bothWays returns rules that do one thing with what comes from peers and with
 // what goes to them; no peers are any.
 func (b *builder) bothWays(id string, action policy.Action, peers ...string) []policy.Rule {
-	logged := b.cfg.Logged || b.cfg.LogDrops && action == policy.Drop
-	return []policy.Rule{
-		{ID: id + "ingress", Sources: peers, Action: action, Direction: policy.Ingress, Logged: logged},
-		{ID: id + "egress", Destinations: peers, Action: action, Direction: policy.Egress, Logged: logged},
+	rules := []policy.Rule{
+		{ID: id + "ingress", Sources: peers, Action: action, Direction: policy.Ingress},
+		{ID: id + "egress", Destinations: peers, Action: action, Direction: policy.Egress},
 	}
+	for i := range rules {
+		b.cfg.logs(&rules[i])
+	}
+	return rules
 }

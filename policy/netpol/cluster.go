@@ -131,15 +131,17 @@ func (c *clusterCompiler) compile(p *ClusterNetworkPolicy) {
 // rule adds a rule, in the order of the policy.
 func (c *clusterCompiler) rule(id string, r clusterRule, at *path) {
 	out := policy.Rule{ID: id, DisplayName: c.name + " " + cmp.Or(r.name, id), Sequence: len(c.rules) + 1,
-		Action: c.action(r.action), Direction: r.direction, Logged: c.cfg.Logged || c.cfg.LogDrops && r.action == Deny}
+		Action: c.action(r.action), Direction: r.direction}
 	if c.closed(r, at) {
 		if r.action == Accept {
 			return
 		}
-		out.Action, out.Logged = policy.Drop, c.cfg.Logged || c.cfg.LogDrops
+		out.Action = policy.Drop
+		c.cfg.logs(&out)
 		c.rules = append(c.rules, out)
 		return
 	}
+	c.cfg.logs(&out)
 	peers := &out.Sources
 	if r.direction == policy.Egress {
 		peers = &out.Destinations

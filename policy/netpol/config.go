@@ -62,6 +62,8 @@ type Config struct {
 	NodeSources []netip.Prefix
 	// Logged is put on every rule; LogDrops on those that drop.
 	Logged, LogDrops bool
+	// LogLabel is put on every rule that is logged.
+	LogLabel string
 }
 
 // setDefaults fills in what is missing and reports what does not fit.
@@ -104,6 +106,13 @@ func (c *Config) namespace(name string) string {
 		return name
 	}
 	return c.Namespace(name)
+}
+
+// logs sets whether a rule is logged, by its action, and with which label.
+func (c *Config) logs(r *policy.Rule) {
+	if c.Logged || c.LogDrops && r.Action == policy.Drop {
+		r.Logged, r.LogLabel = true, c.LogLabel
+	}
 }
 
 // id returns the id of an object of the cluster: by its UID, or by kind and name

@@ -152,13 +152,15 @@ func (c *compiler) section(id string, priority int, scope []string, rules []poli
 // allow adds a rule that allows. The order of such rules makes no difference:
 // one sequence number makes them peers.
 func (c *compiler) allow(r policy.Rule) {
-	r.DisplayName, r.Sequence, r.Action, r.Logged = c.join(c.name, " ", r.ID), 1, policy.Allow, c.cfg.Logged
+	r.DisplayName, r.Sequence, r.Action = c.join(c.name, " ", r.ID), 1, policy.Allow
+	c.cfg.logs(&r)
 	c.rules = append(c.rules, r)
 }
 
 func (c *compiler) isolate(id string, d policy.Direction) {
-	c.rules = append(c.rules, policy.Rule{ID: id, DisplayName: c.join(c.name, " isolation ", id), Sequence: 1,
-		Action: policy.Drop, Direction: d, Logged: c.cfg.Logged || c.cfg.LogDrops})
+	r := policy.Rule{ID: id, DisplayName: c.join(c.name, " isolation ", id), Sequence: 1, Action: policy.Drop, Direction: d}
+	c.cfg.logs(&r)
+	c.rules = append(c.rules, r)
 }
 
 // peers returns the groups of a rule's peers; none is any.

@@ -1,6 +1,7 @@
 package netpol_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -380,4 +381,27 @@ func TestCompiler(t *testing.T) {
 	require.ErrorIs(t, err, policy.ErrInvalid)
 	_, err = netpol.NewCompiler(netpol.Config{Category: "x"})
 	require.ErrorIs(t, err, policy.ErrInvalid)
+}
+
+func TestLogging(t *testing.T) {
+	const spec = `{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}]}`
+	for _, c := range []struct {
+		cfg          netpol.Config
+		allow, drops bool
+	}{{}, {cfg: netpol.Config{LogDrops: true, LogLabel: "c1"}, drops: true}, {cfg: netpol.Config{Logged: true, LogLabel: "c1"}, allow: true, drops: true}} {
+		_, sections, err := netpol.Compile(parse(t, "p", spec), c.cfg)
+		require.NoError(t, err)
+		_, more, err := netpol.CompileCluster(parseCluster(t, "c", `{`+admin+`, ingress: [{action: Accept, `+fromAll+`}, {action: Deny, `+fromAll+`}, {action: Deny, from: [{}]}]}`), c.cfg)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		for _, s := range append(sections, more...) {
+			for _, r := range s.Rules {
+				want := c.allow
+				if r.Action == policy.Drop {
+					want = c.drops
+				}
+				require.Equal(t, want, r.Logged, "%s of %s, %+v", r.ID, s.ID, c.cfg)
+				require.Equal(t, want, r.LogLabel == "c1", "%s of %s, %+v", r.ID, s.ID, c.cfg)
+			}
+		}
+	}
 }

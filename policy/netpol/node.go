@@ -31,7 +31,8 @@ func CompileNode(node *corev1.Node, cfg Config) ([]policy.Group, []policy.Sectio
 	for i := range sections {
 		s := &sections[i]
 		s.DisplayName, s.Tags, s.AppliedTo = b.name, cfg.Tags, scope
-		s.Rules[0].Action, s.Rules[0].Logged = policy.Allow, cfg.Logged
+		s.Rules[0].Action = policy.Allow
+		cfg.logs(&s.Rules[0])
 	}
 	return b.groups, sections, nil
 }

@@ -14,6 +14,12 @@ import (
 	"github.com/tierloom/tierloom/policy/netpol"
 )
 
+// Values of Config.LogTraffic.
+const (
+	LogAll  = "ALL"
+	LogDeny = "DENY"
+)
+
 // Config is what a [Controller] works with.
 type Config struct {
 	// Cluster names this cluster among those that share the manager.
@@ -31,6 +37,10 @@ type Config struct {
 	// MaxTags is how many tags an object may have; zero is any number. Labels that
 	// there is no room for make none, which is logged.
 	MaxTags int
+	// LogDropped logs what policies drop. LogTraffic is DENY for that, or ALL for
+	// what they allow as well; empty is neither. Each line has the cluster's name.
+	LogDropped bool
+	LogTraffic string
 	// Scopes are the names of tags. The zero value means [model.DefaultScopes].
 	Scopes model.Scopes
 	// Collect is how often leases without an owner are looked for besides
@@ -75,6 +85,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.MaxTags != 0 && c.MaxTags <= leastTags {
 		errs = append(errs, fmt.Errorf("max_tags %d: want more than %d, or 0 for any number", c.MaxTags, leastTags))
+	}
+	if c.LogTraffic != "" && c.LogTraffic != LogDeny && c.LogTraffic != LogAll {
+		errs = append(errs, fmt.Errorf("log_firewall_traffic %q: want %s or %s", c.LogTraffic, LogAll, LogDeny))
 	}
 	if err := c.Baseline.UnmarshalText([]byte(c.Baseline)); err != nil {
 		errs = append(errs, fmt.Errorf("baseline_policy_type: %w", err))

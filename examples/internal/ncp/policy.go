@@ -19,6 +19,9 @@ func (c *Controller) translation(role string) netpol.Config {
 		Namespace:   func(name string) string { return model.Namespace(c.cfg.Cluster, name) },
 		NodeScope:   c.cfg.Scopes.NodeName,
 		NodeSources: c.cfg.NodeSources,
+		Logged:      c.cfg.LogTraffic == LogAll,
+		LogDrops:    c.cfg.LogDropped || c.cfg.LogTraffic == LogDeny,
+		LogLabel:    c.cfg.Cluster,
 	}
 }
 

@@ -148,15 +148,24 @@ func TestBaselineOfACluster(t *testing.T) {
 		{netpol.AllowCluster, true, true, true},
 		{"none", true, true, true},
 	} {
-		w.startNCP(func(cfg *ncp.Config) { cfg.Baseline = c.baseline })
+		w.startNCP(func(cfg *ncp.Config) { cfg.Baseline, cfg.LogDropped = c.baseline, true })
 		w.ports(3)
 		w.eventually(func() bool {
 			return w.allowed("a/web>a/web2") == c.within && w.allowed("a/web>b/db") == c.across && w.allowed("a/web>198.51.100.1") == c.beyond
 		}, string(c.baseline))
+		for _, o := range w.objects(model.KindSection) {
+			s, err := model.Decode[policy.Section](o)
+			require.NoError(t, err)
+			for _, r := range s.Rules {
+				require.Equal(t, r.Action == policy.Drop, r.Logged && r.LogLabel == "c1", s.ID)
+			}
+		}
 		w.stopNCP()
 	}
 	_, err := ncp.New(ncp.Config{Cluster: "c1", Baseline: "allow_all", Source: cluster.NewFolder(cluster.FolderConfig{})})
 	require.ErrorContains(t, err, `baseline_policy_type`)
+	_, err = ncp.New(ncp.Config{Cluster: "c1", LogTraffic: "SOME", Source: cluster.NewFolder(cluster.FolderConfig{})})
+	require.ErrorContains(t, err, `log_firewall_traffic "SOME"`)
 }
 
 func TestNamedPortsOfPods(t *testing.T) {
