@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,9 @@ import (
 
 // flows are how many streams of datagrams there are.
 const flows = 24
+
+// enough is how many batches are sent as fast as can be around an update.
+const enough = 50
 
 // A state is a program in force: at the latest since its update returned, at the earliest since
 // it began. Until the next one returns it may still be.
@@ -58,14 +62,14 @@ func (l *timeline) returned(i int) {
 func (l *timeline) during(from, to time.Time) []state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []state
-	for i, s := range l.states {
-		if s.begin.After(to) || i+1 < len(l.states) && !l.states[i+1].ended.IsZero() && l.states[i+1].ended.Before(from) {
-			continue
+	last := sort.Search(len(l.states), func(i int) bool { return l.states[i].begin.After(to) })
+	first := last - 1
+	for ; first > 0; first-- { // what was before it was in force until its update returned
+		if done := l.states[first].ended; !done.IsZero() && done.Before(from) {
+			break
 		}
-		out = append(out, s)
 	}
-	return out
+	return l.states[first:last]
 }
 
 // A sent is a datagram on its way.
@@ -81,7 +85,8 @@ type stream struct {
 	from, to [flows]int // sockets
 	marker   [2]int     // sockets between two pods without rules
 	batches  atomic.Uint64
-	sent     []sent // by number
+	awaited  atomic.Uint64 // the number of batches at the last update
+	sent     []sent        // by number
 }
 
 func updates(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
@@ -129,6 +134,7 @@ func updates(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
 // await waits for some more whole batches.
 func (s *stream) await(t testing.TB, more uint64, done chan error) {
 	until := s.batches.Load() + more
+	defer s.awaited.Store(until)
 	for s.batches.Load() < until {
 		select {
 		case err := <-done:
@@ -244,7 +250,9 @@ func (s *stream) run(ctx context.Context) error {
 		for i := start; i < len(s.sent); i++ {
 			s.sent[i].gone = now
 		}
-		s.batches.Add(1)
+		if s.batches.Add(1) > s.awaited.Load()+enough {
+			time.Sleep(time.Millisecond) // the rate while an update takes its time
+		}
 	}
 	return s.receive()
 }
