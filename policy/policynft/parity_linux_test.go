@@ -49,7 +49,7 @@ func firewall(t testing.TB, ns string, cfg policynft.Config) *policynft.Firewall
 }
 
 func TestParity(t *testing.T) {
-	policytest.Run(t, policytest.Config{Routed: true, Stateless: true}, func(t testing.TB, lab *policytest.Lab) policytest.Backend {
+	policytest.Run(t, policytest.Config{Routed: true, Stateless: true, Keep: true}, func(t testing.TB, lab *policytest.Lab) policytest.Backend {
 		return backend{firewall(t, lab.NetNS, policynft.Config{}), lab}
 	})
 }
