@@ -39,7 +39,7 @@ func check(prog *policy.Program, ports []Port) error {
 }
 
 func checkPorts(f *faults, ports []Port) {
-	ids, names := map[string]bool{}, map[string]string{}
+	ids, names, addrs := map[string]bool{}, map[string]string{}, map[netip.Addr]string{}
 	for _, p := range ports {
 		what := fmt.Sprintf("port %q", p.ID)
 		if p.ID == "" || ids[p.ID] {
@@ -52,6 +52,14 @@ func checkPorts(f *faults, ports []Port) {
 			f.add(what, "interface %s is that of port %q", p.Interface, other)
 		}
 		names[p.Interface] = p.ID
+		for _, a := range p.IPs {
+			if !a.IsValid() || a.Is4In6() || a.Zone() != "" {
+				f.add(what, "%s is not the address of a port", a)
+			} else if other, ok := addrs[a]; ok {
+				f.add(what, "address %s is that of port %q", a, other)
+			}
+			addrs[a] = p.ID
+		}
 	}
 }
 

@@ -27,12 +27,12 @@ type end struct {
 	counter string // of the default
 }
 
-func (c *compiler) egress() end {
-	return end{dir: policy.Egress, name: "egress", bit: c.cfg.EgressMark, other: c.cfg.IngressMark, counter: DefaultOut}
+func egress(cfg Config) end {
+	return end{dir: policy.Egress, name: "egress", bit: cfg.EgressMark, other: cfg.IngressMark, counter: DefaultOut}
 }
 
-func (c *compiler) ingress() end {
-	return end{dir: policy.Ingress, name: "ingress", out: true, bit: c.cfg.IngressMark, other: c.cfg.EgressMark, ownDst: true, counter: DefaultIn}
+func ingress(cfg Config) end {
+	return end{dir: policy.Ingress, name: "ingress", out: true, bit: cfg.IngressMark, other: cfg.EgressMark, ownDst: true, counter: DefaultIn}
 }
 
 func (c *compiler) chain(name string, lines ...[]term) {

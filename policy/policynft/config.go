@@ -5,10 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"net/netip"
 )
 
-// ErrInvalid is wrapped by every fault in the input.
-var ErrInvalid = errors.New("invalid")
+// Errors to be told apart.
+var (
+	// ErrInvalid is wrapped by every fault in the input.
+	ErrInvalid = errors.New("invalid")
+	// ErrConnections is wrapped when an update is in force, but connections that it
+	// does not allow any more could not be ended. The next update tries again.
+	ErrConnections = errors.New("established connections may go on")
+)
 
 // Defaults of a [Config].
 const (
@@ -79,4 +86,7 @@ const maxTable = 200
 type Port struct {
 	ID        string
 	Interface string // 1 to 15 bytes
+	// IPs are the port's addresses. By them a Firewall finds connections that an update
+	// ends; without, these end with the next packet in the direction of the first.
+	IPs []netip.Addr
 }

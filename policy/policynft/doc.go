@@ -46,8 +46,9 @@
 //
 //   - If a rule that is RE_EVALUATE, or the default, drops one, the end's bit is
 //     cleared: from then on replies are dropped too, unless a rule allows them.
-//     Replies that are on their way without any further packet in the
-//     direction of the first do pass until there is one.
+//     An update clears the bits of the connections that it ends itself, where it
+//     knows the addresses of ports ([Port.IPs]). Without, replies do pass until
+//     there is a packet in the direction of the first.
 //   - If the rule that drops is of a section that is KEEP, and the end has allowed the
 //     connection before, the packet passes.
 //
@@ -66,6 +67,6 @@
 // # Errors
 //
 // All faults of the input are reported at once, each naming the port, rule or set and
-// wrapping [ErrInvalid]. After any error the rules of before are in force. When it is
-// not known what the kernel has made of a transaction, the next update replaces everything.
+// wrapping [ErrInvalid]; then the rules of before are in force. So they are when the kernel
+// refuses a transaction. After any error but a fault the next update replaces everything.
 package policynft

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -59,7 +60,7 @@ func (f *Firewall) Close() error {
 	f.installed = nil
 	err := f.netns.Close()
 	if f.kernel != nil {
-		err = errors.Join(err, f.kernel.conn.CloseLasting())
+		err = errors.Join(err, f.kernel.close())
 	}
 	f.netns, f.kernel = nil, nil
 	return err
@@ -82,7 +83,7 @@ func (f *Firewall) readyLocked(ctx context.Context) (err error) {
 // failedLocked notes that it is not known what the kernel has made of a transaction.
 // The socket may have answers to it that nobody has read.
 func (f *Firewall) failedLocked(err error) error {
-	_ = f.kernel.conn.CloseLasting()
+	_ = f.kernel.close()
 	f.kernel, f.installed = nil, nil
 	return fmt.Errorf("policynft: table %s: %w", f.cfg.Table, err)
 }
@@ -137,15 +138,51 @@ func (f *Firewall) syncLocked(ctx context.Context, prog *policy.Program, ports [
 	if err := f.readyLocked(ctx); err != nil {
 		return err
 	}
+	old := &Ruleset{}
 	if f.installed == nil {
 		err = f.kernel.replace(next)
 	} else {
-		err = f.kernel.change(f.installed, next)
+		old = f.installed
+		err = f.kernel.change(old, next)
 	}
 	if err != nil {
 		return f.failedLocked(err)
 	}
 	f.prog, f.ports, f.installed = prog, ports, next
+	stale := next.stale(old)
+	if len(stale) == 0 {
+		return nil
+	}
+	return f.forgetLocked(func(name string, p Port, _ netip.Addr) bool {
+		chain := next.maps[name][p.Interface]
+		return stale[chain] || old.maps[name][p.Interface] != chain
+	})
+}
+
+// forgetLocked ends connections that the program does not allow any more, if they may be
+// affected: by the name of an end, the port, and the address of the other end.
+func (f *Firewall) forgetLocked(affected func(string, Port, netip.Addr) bool) error {
+	byAddr := map[netip.Addr]Port{}
+	for _, p := range f.ports {
+		for _, a := range p.IPs {
+			byAddr[a] = p
+		}
+	}
+	if len(byAddr) == 0 {
+		return nil
+	}
+	for _, e := range []end{egress(f.cfg), ingress(f.cfg)} {
+		if err := f.kernel.forget(e.bit, func(first policy.Packet) bool {
+			own, peer := first.Src, first.Dst
+			if e.ownDst {
+				own, peer = peer, own
+			}
+			p, ok := byAddr[own]
+			return ok && affected(e.name, p, peer) && ends(f.prog, e.dir, p.ID, first)
+		}); err != nil {
+			return f.failedLocked(fmt.Errorf("%w: %w", ErrConnections, err))
+		}
+	}
 	return nil
 }
 
@@ -167,7 +204,12 @@ func (f *Firewall) elementsLocked(ctx context.Context, changes []policy.SetChang
 			f.installed.sets[name] = set{comment: s.ID, prefixes: part(list, fam), family: fam}
 		}
 	}
-	return nil
+	if !f.installed.restricts(changes) {
+		return nil
+	}
+	return f.forgetLocked(func(_ string, _ Port, peer netip.Addr) bool {
+		return slices.ContainsFunc(changes, func(s policy.SetChange) bool { return within(s.Added, peer) || within(s.Removed, peer) })
+	})
 }
 
 // A Counter is the hits of a rule.
@@ -214,7 +256,7 @@ func Delete(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer k.conn.CloseLasting()
+	defer k.close()
 	k.conn.AddTable(k.table) // deleting a table that is not there fails, adding one that is there does not
 	k.conn.DelTable(k.table)
 	if err := k.conn.Flush(); err != nil {

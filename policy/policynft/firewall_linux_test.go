@@ -159,6 +159,41 @@ func TestEstablished(t *testing.T) {
 	passes(t, f.server, f.client, "reply again")
 }
 
+// With the addresses of ports, an update ends connections itself: replies do not pass
+// either, unless the rule keeps.
+func TestEstablishedEnds(t *testing.T) {
+	f := newFixture(t, policynft.Config{})
+	ports := portsOf(f.lab, []string{"m1"})
+	ports[0].IPs = f.lab.Pods[1].IPs
+	allow, sets := in("allow", 2, policy.Allow, service(policy.UDP, 80), from("m0")), map[string][]netip.Prefix{"m0": prefixes("10.0.0.1"), "bad": {}}
+	sync := func(rules ...policy.ProgramRule) {
+		require.NoError(t, f.Sync(t.Context(), policy.NewProgram(policy.Drop, append(rules, in("bad", 0, policy.Drop, from("bad"))), sets), ports))
+	}
+	begin := func() {
+		sync(allow)
+		passes(t, f.client, f.server, "first")
+		passes(t, f.server, f.client, "reply")
+	}
+	begin()
+	sync(allow, in("deny", 1, policy.Drop, keep))
+	passes(t, f.server, f.client, "kept")
+	sync(allow, in("other", 1, policy.Drop, service(policy.UDP, 81)))
+	passes(t, f.server, f.client, "not affected")
+	sync(allow, in("deny", 1, policy.Drop))
+	f.lost(f.server, f.client, policynft.DefaultOut)
+	begin()
+	sync()
+	f.lost(f.server, f.client, policynft.DefaultOut)
+
+	for _, change := range []policy.SetChange{{ID: "m0", Removed: prefixes("10.0.0.1")}, {ID: "bad", Added: prefixes("10.0.0.1")}} {
+		begin()
+		require.NoError(t, f.Apply(t.Context(), policy.Change{Sets: []policy.SetChange{{ID: "m0", Added: prefixes("10.0.0.77")}}}))
+		passes(t, f.server, f.client, "no less")
+		require.NoError(t, f.Apply(t.Context(), policy.Change{Sets: []policy.SetChange{change}}))
+		f.lost(f.server, f.client, policynft.DefaultOut)
+	}
+}
+
 func TestStateless(t *testing.T) {
 	f := newFixture(t, policynft.Config{})
 	there, back := in("there", 0, policy.Allow, stateless, service(policy.UDP, 80)), in("back", 0, policy.Allow, stateless, egress, service(policy.UDP, 9))
@@ -337,10 +372,10 @@ func TestFaults(t *testing.T) {
 	bad := policy.NewProgram(policy.Pass, []policy.ProgramRule{in("a", 0, policy.Pass), in("a", 1, 9, func(r *policy.ProgramRule) {
 		r.Direction, r.Local, r.Services = policy.InOut, []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}, []policy.Service{{Protocol: policy.ICMP, Ports: []policy.PortRange{{From: 2, To: 1}}}}
 	})}, map[string][]netip.Prefix{"g": {netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16")}, "h": prefixes("10.0.0.2", "10.0.0.1")})
-	err := f.Sync(t.Context(), bad, []policynft.Port{{ID: "p", Interface: "pod1"}, {ID: "p", Interface: "pod1"}, {Interface: "a-name-that-is-too-long"}})
+	err := f.Sync(t.Context(), bad, []policynft.Port{{ID: "p", Interface: "pod1"}, {ID: "p", Interface: "pod1", IPs: []netip.Addr{{}}}, {Interface: "a-name-that-is-too-long"}})
 	require.ErrorIs(t, err, policynft.ErrInvalid)
 	for _, want := range []string{`port "p": its id is empty or there twice`, `port "p": interface pod1 is that of port "p"`, `port "": "a-name-that-is-too-long" is not the name`,
-		"program: default JUMP_TO_APPLICATION", `rule "s/a/in": action JUMP_TO_APPLICATION in category "Application"`, `rule "s/a/in": its id is empty or there twice`,
+		`port "p": invalid IP is not the address`, "program: default JUMP_TO_APPLICATION", `rule "s/a/in": action JUMP_TO_APPLICATION in category "Application"`, `rule "s/a/in": its id is empty or there twice`,
 		`rule "s/a/in": direction IN_OUT`, `rule "s/a/in": action 9`, `rule "s/a/in": local: 10.0.0.1/8 is not a prefix`, `rule "s/a/in": services[0]: ports of ICMP by number only`,
 		`services[0]: 2-1 ends before it begins`, `set "g": 10.0.0.0/8 and 10.1.0.0/16 overlap`, `set "h": 10.0.0.1/32 comes after 10.0.0.2/32`} {
 		require.ErrorContains(t, err, want)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -264,6 +265,7 @@ func TestExpressionsProperty(t *testing.T) {
 			m := newMachine(r, k, "if-"+k.SrcPort, "if-"+k.DstPort)
 			require.Equal(t, want.Allowed(), m.run(), "seed %d: %+v: %s\n%s", seed, k, want.Why, r)
 			checkPacket(t, m, k, want, seed, prog)
+			checkDecide(t, k, want, seed, prog)
 			seen[want.Verdict]++
 		}
 	}
@@ -303,6 +305,26 @@ func checkPacket(t *testing.T, m *machine, k policy.Packet, want policy.Decision
 		require.Equal(t, 1, hits, "seed %d: %+v: %v", seed, k, m.hits)
 	}
 	require.Equal(t, marks, m.mark, "seed %d: %+v", seed, k)
+}
+
+// checkDecide checks that an update would decide so about an established connection.
+func checkDecide(t *testing.T, k policy.Packet, want policy.Decision, seed uint64, prog *policy.Program) {
+	t.Helper()
+	for _, end := range []struct {
+		v    *policy.Verdict
+		d    policy.Direction
+		port string
+	}{{want.Egress, policy.Egress, k.SrcPort}, {want.Ingress, policy.Ingress, k.DstPort}} {
+		if end.v == nil {
+			continue
+		}
+		got := policy.Verdict{Action: prog.Default}
+		if r := decide(prog, end.d, end.port, k); r != nil {
+			got = policy.Verdict{Action: r.Action, Section: r.Section, Rule: r.Rule, Name: r.Name}
+		}
+		require.Equal(t, *end.v, got, "seed %d: %+v", seed, k)
+		require.Equal(t, end.v.Action != policy.Allow, ends(prog, end.d, end.port, k), "seed %d: %+v", seed, k)
+	}
 }
 
 // few returns a program of few rules, with all that matters to a change of its sets, at
@@ -413,6 +435,30 @@ func checkSteps(t *testing.T, rnd *rand.Rand, before, after *Ruleset, steps [][]
 	for name, s := range after.sets {
 		require.Equal(t, fmt.Sprint(s.prefixes), fmt.Sprint(now[name].prefixes), "seed %d: set %s", seed, name)
 	}
+}
+
+func FuzzConnection(f *testing.F) {
+	tuple := func(src, dst []byte) []byte {
+		ip, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: ctaIPv4Src, Data: src}, {Type: ctaIPv4Dst, Data: dst}})
+		require.NoError(f, err)
+		proto, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: ctaProtoNum, Data: []byte{17}}, {Type: ctaProtoSrcPort, Data: []byte{0, 53}}})
+		require.NoError(f, err)
+		b, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: ctaTupleIP, Data: ip}, {Type: ctaTupleProto, Data: proto}})
+		require.NoError(f, err)
+		return b
+	}
+	all, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NLA_F_NESTED | ctaTupleOrig, Data: tuple([]byte{10, 0, 0, 1}, []byte{10, 0, 0, 9})}, {Type: unix.NLA_F_NESTED | ctaTupleReply, Data: tuple([]byte{10, 0, 0, 2}, []byte{10, 0, 0, 1})}})
+	require.NoError(f, err)
+	all = append([]byte{2, 0, 0, 0}, all...)
+	c, err := parseConnection(all)
+	require.NoError(f, err)
+	require.Equal(f, policy.Packet{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), Proto: 17, SrcPortNo: 53, DstPortNo: 53}, c.first)
+	f.Add(all)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, err := parseConnection(b); err == nil {
+			require.Equal(t, c.first.Src.Is4(), c.first.Dst.Is4())
+		}
+	})
 }
 
 func FuzzElements(f *testing.F) {

@@ -1,6 +1,7 @@
 package policynft
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,12 +12,14 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // A kernel is the table on the other side of a socket. Chains, maps and sets are never
 // changed in a way that matters to packets, but made anew in another epoch, which is in their name.
 type kernel struct {
 	conn   *nftables.Conn
+	ct     *netlink.Conn // to connection tracking
 	table  *nftables.Table
 	epoch  int            // the last one
 	epochs map[string]int // of each chain, map and set in use
@@ -27,9 +30,10 @@ type kernel struct {
 const socketBuffer = 16 << 20
 
 func open(cfg Config, netns int) (*kernel, error) {
-	opts := []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(
-		func(c *netlink.Conn) error { return c.SetReadBuffer(socketBuffer) },
-		func(c *netlink.Conn) error { return c.SetWriteBuffer(socketBuffer) })}
+	buffers := func(c *netlink.Conn) error {
+		return errors.Join(c.SetReadBuffer(socketBuffer), c.SetWriteBuffer(socketBuffer))
+	}
+	opts := []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(buffers)}
 	if netns != 0 {
 		opts = append(opts, nftables.WithNetNSFd(netns))
 	}
@@ -37,8 +41,15 @@ func open(cfg Config, netns int) (*kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policynft: open netlink socket: %w", err)
 	}
-	return &kernel{conn: conn, epochs: map[string]int{}, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: cfg.Table}}, nil
+	ct, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: netns})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("policynft: open netlink socket: %w", err), conn.CloseLasting())
+	}
+	_ = ct.SetReadBuffer(socketBuffer) // as much as may be
+	return &kernel{conn: conn, ct: ct, epochs: map[string]int{}, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: cfg.Table}}, nil
 }
+
+func (k *kernel) close() error { return errors.Join(k.conn.CloseLasting(), k.ct.Close()) }
 
 // name is what a chain, map or set is called.
 func (k *kernel) name(s string) string { return fmt.Sprintf("%s.%d", s, k.epochs[s]) }

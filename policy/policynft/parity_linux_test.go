@@ -20,7 +20,11 @@ type backend struct {
 }
 
 func (b backend) Sync(ctx context.Context, prog *policy.Program, ids []string) error {
-	return b.Firewall.Sync(ctx, prog, portsOf(b.lab, ids))
+	ports := portsOf(b.lab, ids)
+	for i := range ports {
+		ports[i].IPs = b.lab.Pods[i].IPs
+	}
+	return b.Firewall.Sync(ctx, prog, ports)
 }
 
 // portsOf returns the ports of some pods.

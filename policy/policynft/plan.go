@@ -188,6 +188,20 @@ func (r *Ruleset) familySteps(changes []policy.SetChange, f family) (first, seco
 	return first, second, split && len(dirs) == 1 && len(effects[true]) < 2 && len(effects[false]) < 2
 }
 
+// restricts reports whether a change of sets may mean that less is allowed.
+func (r *Ruleset) restricts(changes []policy.SetChange) bool {
+	return slices.ContainsFunc(changes, func(c policy.SetChange) bool {
+		for _, f := range []family{ipv4, ipv6} {
+			for _, u := range r.uses[groupSet(c.ID, f)] {
+				if len(part(c.Added, f)) > 0 && effect(u.effect, !u.not) != "more" || len(part(c.Removed, f)) > 0 && effect(u.effect, u.not) != "more" {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
 // effect says what it means that a rule comes to match, or ceases to.
 func effect(of int, matches bool) string {
 	switch {

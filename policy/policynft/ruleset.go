@@ -55,7 +55,7 @@ func Compile(prog *policy.Program, ports []Port, cfg Config) (*Ruleset, error) {
 			c.sets[groupSet(id, f)] = set{comment: id, prefixes: part(list, f), family: f}
 		}
 	}
-	for _, e := range []end{c.egress(), c.ingress()} {
+	for _, e := range []end{egress(cfg), ingress(cfg)} {
 		c.common(e)
 		c.ports(e, ports)
 	}
@@ -97,11 +97,11 @@ func digest(parts ...string) string {
 
 // base returns the base chains: name of the hook -> rules.
 func (r *Ruleset) base() map[string][]line {
-	egress, ingress := line{terms: []term{vmap{set: "egress"}}}, line{terms: []term{vmap{out: true, set: "ingress"}}}
-	out := map[string][]line{"forward": {egress, ingress}}
+	leaves, reaches := line{terms: []term{vmap{set: "egress"}}}, line{terms: []term{vmap{out: true, set: "ingress"}}}
+	out := map[string][]line{"forward": {leaves, reaches}}
 	if r.cfg.Host {
 		discovery := line{terms: []term{ipv6, protocol(policy.ICMPv6), icmp{133, 137, -1}, verdict{kind: accept}}} // RFC 4861, 4
-		out["input"], out["output"] = []line{discovery, egress}, []line{discovery, ingress}
+		out["input"], out["output"] = []line{discovery, leaves}, []line{discovery, reaches}
 	}
 	return out
 }
