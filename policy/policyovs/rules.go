@@ -15,7 +15,7 @@ type rule struct {
 	sets     []*set // that Peers names
 	products [2]product
 	conj     [2]*number // ids, by family; nil if the product is written out
-	places   []place    // in which it has entries
+	entries  []entry    // in cells
 }
 
 // A clause is what one side of a rule allows: any of several matches.
@@ -124,24 +124,22 @@ func addresses(list []netip.Prefix, family int, field func(netip.Prefix) ovs.Fie
 	return out
 }
 
-// A writer puts the entries of one rule and family into cells.
+// A writer collects the entries of a rule.
 type writer struct {
-	cells *cells
-	rule  *rule
-	flow  ovs.Flow // table, priority; then cookie and actions
+	entries []entry
+	entry   // what the next one has but for its match
 }
 
-func (w writer) put(m []ovs.FieldMatch, conj ovs.ConjunctionAction) {
-	f := w.flow
-	f.Match = ovs.NewMatch(m...)
-	w.cells.put(entry{rule: w.rule, flow: f, conj: conj})
-	w.rule.places = append(w.rule.places, placeOf(&f))
+func (w *writer) put(m []ovs.FieldMatch) {
+	e := w.entry
+	e.flow.Match = ovs.NewMatch(m...)
+	w.entries = append(w.entries, e)
 }
 
 // product writes out every combination.
-func (w writer) product(base []ovs.FieldMatch, clauses []clause) {
+func (w *writer) product(base []ovs.FieldMatch, clauses []clause) {
 	if len(clauses) == 0 {
-		w.put(base, ovs.ConjunctionAction{})
+		w.put(base)
 		return
 	}
 	for _, m := range clauses[0] {
@@ -149,40 +147,63 @@ func (w writer) product(base []ovs.FieldMatch, clauses []clause) {
 	}
 }
 
-// conjunction writes the flows of the clauses.
-func (w writer) conjunction(p product, id uint32) {
+// clauses writes the flows of a conjunction's clauses.
+func (w *writer) clauses(p product, id uint32) {
 	w.flow.Actions = nil
 	for i, cl := range p.clauses {
-		for _, m := range cl {
-			w.put(append(slices.Clip(p.base), m...), ovs.ConjunctionAction{ID: id, Clause: uint8(i + 1), N: uint8(len(p.clauses))})
-		}
+		w.conj = ovs.ConjunctionAction{ID: id, Clause: uint8(i + 1), N: uint8(len(p.clauses))}
+		w.product(p.base, []clause{cl})
 	}
 }
 
-// write replaces the entries of a rule.
-func (c *Compiler) write(r *rule) {
-	c.withdraw(r)
+// entriesOf returns what a rule is in the end.
+func (c *Compiler) entriesOf(r *rule) []entry {
 	s := c.sides[dirOf(r.Direction)]
 	b := compiler{l: c.l}
+	all := entry{rule: r, flow: ovs.Flow{Table: s.rules, Priority: r.prio, Cookie: c.l.RuleCookie(r.ProgramRule), Actions: b.act(s.stage, &r.ProgramRule)}}
+	var w writer
 	for family, p := range r.products {
-		if p.empty {
-			continue
-		}
-		w := writer{c.cells, r, ovs.Flow{Table: s.rules, Priority: r.prio, Cookie: c.l.RuleCookie(r.ProgramRule), Actions: b.act(s.stage, &r.ProgramRule)}}
-		if n := r.conj[family]; n != nil {
+		w.entry = all
+		switch n := r.conj[family]; {
+		case p.empty:
+		case n == nil:
+			w.product(p.base, p.clauses)
+		default:
 			w.product(append(slices.Clip(p.base), ovs.ConjID(n.id)), nil)
 			w.flow.Cookie = c.l.cookie(FeatureClause, "")
-			w.conjunction(p, n.id)
-			continue
+			w.clauses(p, n.id)
 		}
-		w.product(p.base, p.clauses)
+	}
+	return w.entries
+}
+
+// write brings the entries of a rule up to date.
+func (c *Compiler) write(r *rule) {
+	old := make(map[place]entry, len(r.entries))
+	for _, e := range r.entries {
+		old[placeOf(&e.flow)] = e
+	}
+	r.entries = c.entriesOf(r)
+	for _, e := range r.entries {
+		p := placeOf(&e.flow)
+		if was, ok := old[p]; ok {
+			delete(old, p)
+			if was.conj == e.conj && was.flow.Equal(e.flow) {
+				continue
+			}
+			c.cells.remove(p, r)
+		}
+		c.cells.put(e)
+	}
+	for p := range old {
+		c.cells.remove(p, r)
 	}
 }
 
 // withdraw removes the entries of a rule.
 func (c *Compiler) withdraw(r *rule) {
-	for _, p := range r.places {
-		c.cells.remove(p, r)
+	for _, e := range r.entries {
+		c.cells.remove(placeOf(&e.flow), r)
 	}
-	r.places = nil
+	r.entries = nil
 }

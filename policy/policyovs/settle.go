@@ -120,7 +120,7 @@ func (c *Compiler) settle() {
 			for a := range x.touched {
 				c.writeAddress(s.stage, x, a)
 			}
-			clear(x.touched)
+			x.touched = map[netip.Addr]bool{}
 		}
 	}
 	todo := make([]*rule, 0, len(c.dirty))
@@ -133,7 +133,7 @@ func (c *Compiler) settle() {
 	for r := range c.dirty { // more than before, if numbers moved
 		c.write(r)
 	}
-	clear(c.dirty)
+	c.dirty = map[*rule]bool{}
 }
 
 // expand takes a rule apart and numbers its conjunctions.
