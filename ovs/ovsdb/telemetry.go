@@ -15,7 +15,9 @@ type MirrorSpec struct {
 	Output       string   // the port that gets the copies
 }
 
-// EnsureMirror makes the mirror, or brings the one there is into shape.
+// EnsureMirror makes the mirror, or brings the one there is into shape. Open
+// vSwitch 3.1 may have packets of a connection that is under way go on as
+// before the change until it is silent for some seconds.
 func (s *VSwitch) EnsureMirror(ctx context.Context, spec MirrorSpec) error {
 	if spec.Name == "" || spec.Output == "" {
 		return wrap(errors.New("want a name and an output port"), "mirror", spec.Name)
