@@ -49,29 +49,29 @@ func (v part) suffix() string {
 
 // rule adds what a rule means for those of the ports that it applies to.
 func (c *compiler) rule(r *rule, at []*member, everywhere bool) {
-	if r.Direction != Ingress {
+	if r.direction != Ingress {
 		c.direction(r, at, everywhere, Egress)
 	}
-	if r.Direction != Egress {
+	if r.direction != Egress {
 		c.direction(r, at, everywhere, Ingress)
 	}
 }
 
 func (c *compiler) direction(r *rule, at []*member, everywhere bool, d Direction) {
 	s := r.section
-	own, peers := &r.src, &r.dst
+	own, peers := r.src, r.dst
 	base := ProgramRule{
-		ID: ruleID(s.id, r.ID, "out"), Section: s.id, Rule: r.ID, Name: cmp.Or(r.DisplayName, s.name),
-		Order:     Order{Category: s.category, Section: s.priority, Rule: r.Sequence, Position: r.pos},
-		Direction: d, Action: r.Action, Stateless: s.stateless, Established: s.established, Logged: r.Logged, LogLabel: r.LogLabel,
+		ID: ruleID(s.id, r.id, "out"), Section: s.id, Rule: r.id, Name: cmp.Or(r.name, s.name),
+		Order:     Order{Category: s.category, Section: s.priority, Rule: r.sequence, Position: r.pos},
+		Direction: d, Action: r.action, Stateless: s.stateless, Established: s.established, Logged: r.logged, LogLabel: r.logLabel,
 	}
 	if d == Ingress {
-		base.ID = ruleID(s.id, r.ID, "in")
+		base.ID = ruleID(s.id, r.id, "in")
 		own, peers = peers, own
 	}
 	var shared []part
 	if d == Egress {
-		shared = c.e.egressParts(r.Services, peers)
+		shared = c.e.egressParts(r.services, peers)
 	}
 	ports, parts := map[string][]string{}, map[string]part{}
 	for _, m := range at {
@@ -81,7 +81,7 @@ func (c *compiler) direction(r *rule, at []*member, everywhere bool, d Direction
 		}
 		list := shared
 		if d == Ingress {
-			list = ingressParts(r.Services, m)
+			list = ingressParts(r.services, m)
 		}
 		for _, v := range list {
 			v.Local = local
@@ -97,13 +97,13 @@ func (c *compiler) direction(r *rule, at []*member, everywhere bool, d Direction
 		x.Local, x.Services = v.Local, cloneServices(v.Services)
 		// Every port is said only of a rule that is about no port in particular:
 		// the program may be asked about ports that were not known when it was made.
-		if !everywhere || !own.any || k != "" {
+		if !everywhere || own != nil || k != "" {
 			x.AppliedTo = ports[k]
 		}
 		switch {
 		case v.Peers != nil:
 			x.Peers = &AddressSet{Prefixes: v.Peers}
-		case !peers.any:
+		case peers != nil:
 			x.Peers = c.set(peers)
 		}
 		c.p.Rules = append(c.p.Rules, x)
@@ -144,7 +144,12 @@ func (c *compiler) set(x *ends) *AddressSet {
 }
 
 // parts returns the groups of an end and those nested in them.
-func (e *Engine) parts(x *ends) []*group { return below(nil, x.groups, e.nextMark()) }
+func (e *Engine) parts(x *ends) []*group {
+	if x == nil {
+		return nil
+	}
+	return below(nil, x.groups, e.nextMark())
+}
 
 // ingressParts is what services mean at the port that is the destination.
 func ingressParts(services []Service, m *member) []part {
@@ -212,15 +217,15 @@ func plain(s Service) Service { s.NamedPort = ""; return s }
 // hasProfile reports whether all addresses of a profile's members are meant, as
 // far as groups tell.
 func (e *Engine) hasProfile(x *ends, p *profile) bool {
-	if x.any || x.excluded {
-		return x.any
+	if x == nil || x.excluded {
+		return x == nil
 	}
 	return slices.ContainsFunc(x.groups, func(g *group) bool { return g.has(p) })
 }
 
 // contains reports whether an address is meant.
 func (e *Engine) contains(x *ends, a netip.Addr) bool {
-	if x.any {
+	if x == nil {
 		return true
 	}
 	in, lacking := containsAddr(x.literal, a), false
@@ -233,7 +238,7 @@ func (e *Engine) contains(x *ends, a netip.Addr) bool {
 
 // own returns which of a port's own addresses are meant: nil is all of them; false is none.
 func (e *Engine) own(x *ends, m *member) ([]netip.Prefix, bool) {
-	if x.any {
+	if x == nil {
 		return nil, true
 	}
 	if !x.excluded && len(m.ips) > 0 && e.hasProfile(x, m.profile) {

@@ -111,7 +111,7 @@ func portDelta(id string, old, now []*rule) PortDelta {
 	return d
 }
 
-func (r *rule) ref() RuleID { return RuleID{r.section.id, r.ID} }
+func (r *rule) ref() RuleID { return RuleID{r.section.id, r.id} }
 
 // A census is who was in some groups, and under which rules, before a change.
 type census struct {

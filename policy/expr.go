@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 )
 
@@ -150,22 +149,8 @@ func (c *Condition) matches(m *Member) bool {
 // maxDepth bounds the nesting of expressions.
 const maxDepth = 16
 
-// A path is where in an expression a fault is; nil is the whole.
-type path struct {
-	in   *path
-	list string
-	i    int
-}
-
-// String returns "expression.all[1].any[0]".
-func (p *path) String() string {
-	if p == nil {
-		return "expression"
-	}
-	return fmt.Sprintf("%s.%s[%d]", p.in, p.list, p.i)
-}
-
-func (e *Expr) validate(f *faults, at *path, depth int) {
+// validate adds the faults of an expression; their fields begin with a dot.
+func (e *Expr) validate(f *faults, depth int) {
 	n := 0
 	for _, set := range [...]bool{e.Condition != nil, len(e.All) > 0, len(e.Any) > 0} {
 		if set {
@@ -174,61 +159,65 @@ func (e *Expr) validate(f *faults, at *path, depth int) {
 	}
 	switch {
 	case n != 1:
-		f.add(at.String(), "exactly one of condition, all and any must be set")
+		f.add("", "exactly one of condition, all and any must be set")
 		return
 	case depth > maxDepth:
-		f.add(at.String(), "nested deeper than %d", maxDepth)
+		f.add("", "nested deeper than %d", maxDepth)
 		return
 	}
 	for i := range e.All {
-		e.All[i].validate(f, &path{at, "all", i}, depth+1)
+		n := len(f.list)
+		e.All[i].validate(f, depth+1)
+		f.within(n, ".all[%d]", i)
 	}
 	for i := range e.Any {
-		e.Any[i].validate(f, &path{at, "any", i}, depth+1)
+		n := len(f.list)
+		e.Any[i].validate(f, depth+1)
+		f.within(n, ".any[%d]", i)
 	}
 	if e.Condition != nil {
-		e.Condition.validate(f, at)
+		e.Condition.validate(f)
 	}
 }
 
-func (c *Condition) validate(f *faults, at *path) {
+func (c *Condition) validate(f *faults) {
 	if c.Subject != "" && c.Subject != OfMember && c.Subject != OfNamespace {
-		f.add(at.String()+".condition.member_type", "%q is neither %s nor %s", c.Subject, OfMember, OfNamespace)
+		f.add(".condition.member_type", "%q is neither %s nor %s", c.Subject, OfMember, OfNamespace)
 	}
 	switch c.Key {
 	case "", KeyTag:
 		if c.Scope == "" {
-			f.add(at.String()+".condition.scope", "empty")
+			f.add(".condition.scope", "empty")
 		}
 	case KeyName, KeyKind:
 		if c.Scope != "" {
-			f.add(at.String()+".condition.scope", "set with key %s", c.Key)
+			f.add(".condition.scope", "set with key %s", c.Key)
 		}
 		if c.Key == KeyKind && c.Subject == OfNamespace {
-			f.add(at.String()+".condition.key", "a namespace has no kind")
+			f.add(".condition.key", "a namespace has no kind")
 		}
 	default:
-		f.add(at.String()+".condition.key", "%q is none of %s, %s, %s", c.Key, KeyTag, KeyName, KeyKind)
+		f.add(".condition.key", "%q is none of %s, %s, %s", c.Key, KeyTag, KeyName, KeyKind)
 	}
 	if c.Key == KeyName && slices.Contains(c.Values, "") {
-		f.add(at.String()+".condition.values", "an empty name")
+		f.add(".condition.values", "an empty name")
 	}
 	n := len(c.Values)
 	switch c.Operator {
 	case Equals:
 		if n != 1 {
-			f.add(at.String()+".condition.values", "%d values, want 1 with %s", n, c.Operator)
+			f.add(".condition.values", "%d values, want 1 with %s", n, c.Operator)
 		}
 	case In, NotIn:
 		if n == 0 {
-			f.add(at.String()+".condition.values", "none with %s", c.Operator)
+			f.add(".condition.values", "none with %s", c.Operator)
 		}
 	case Exists, NotExists:
 		if n != 0 {
-			f.add(at.String()+".condition.values", "%d values, want none with %s", n, c.Operator)
+			f.add(".condition.values", "%d values, want none with %s", n, c.Operator)
 		}
 	default:
-		f.add(at.String()+".condition.operator", "%q is none of %s, %s, %s, %s, %s", c.Operator, Equals, In, NotIn, Exists, NotExists)
+		f.add(".condition.operator", "%q is none of %s, %s, %s, %s, %s", c.Operator, Equals, In, NotIn, Exists, NotExists)
 	}
 }
 

@@ -37,7 +37,9 @@ func (g *Group) validate() error {
 		f.add("id", "reads as an address")
 	}
 	if !g.Criteria.IsZero() {
-		g.Criteria.validate(&f, nil, 0)
+		n := len(f.list)
+		g.Criteria.validate(&f, 0)
+		f.within(n, "expression")
 	}
 	checkPrefixes(&f, "ip_addresses", g.IPs)
 	checkPrefixes(&f, "excluded_ip_addresses", g.ExcludedIPs)

@@ -28,16 +28,20 @@ type block struct {
 
 // A rule is a Rule in an Engine. It is never changed.
 type rule struct {
-	Rule    // without sources, destinations, scope
-	section *section
-	pos     int // place in the section
-	src     ends
-	dst     ends
+	id, name  string
+	section   *section
+	sequence  int
+	pos       int   // place in the section
+	src, dst  *ends // nil: any
+	services  []Service
+	logLabel  string
+	action    Action
+	direction Direction
+	logged    bool
 }
 
-// An ends is sources or destinations.
+// An ends is sources or destinations; nil is any.
 type ends struct {
-	any      bool
 	excluded bool
 	groups   []*group
 	literal  []netip.Prefix // aggregated
@@ -68,51 +72,56 @@ func (e *Engine) newSectionLocked(o *Section) *section {
 		stateless: o.Stateless, established: o.Established, rules: make([]rule, len(o.Rules)),
 	}
 	for i := range o.Rules {
-		s.rules[i].Rule = o.Rules[i]
+		s.rules[i] = rule{sequence: o.Rules[i].Sequence, pos: i}
 	}
-	if bySequence := func(a, b rule) int { return cmp.Compare(a.Sequence, b.Sequence) }; !slices.IsSortedFunc(s.rules, bySequence) {
+	if bySequence := func(a, b rule) int { return cmp.Compare(a.sequence, b.sequence) }; !slices.IsSortedFunc(s.rules, bySequence) {
 		slices.SortStableFunc(s.rules, bySequence)
 	}
+	var scopes [][]string
 	for i := range s.rules {
-		r := &s.rules[i]
-		r.section, r.pos, r.Services = s, i, cloneServices(r.Services)
-		r.src = e.endsLocked(r.Sources, r.SourcesExcluded)
-		r.dst = e.endsLocked(r.Destinations, r.DestinationsExcluded)
+		from := &o.Rules[s.rules[i].pos]
+		s.rules[i] = rule{
+			id: from.ID, name: from.DisplayName, section: s, sequence: from.Sequence, pos: i, services: cloneServices(from.Services), logLabel: from.LogLabel,
+			action: from.Action, direction: from.Direction, logged: from.Logged,
+			src: e.endsLocked(from.Sources, from.SourcesExcluded), dst: e.endsLocked(from.Destinations, from.DestinationsExcluded),
+		}
+		scopes = append(scopes, orList(from.AppliedTo, o.AppliedTo))
 	}
-	e.blocksLocked(s, o.AppliedTo)
-	for i := range s.rules {
-		r := &s.rules[i]
-		r.Sources, r.Destinations, r.AppliedTo = nil, nil, nil
-	}
+	e.blocksLocked(s, scopes)
 	return s
 }
 
-// blocksLocked parts the rules of a section by scope.
-func (e *Engine) blocksLocked(s *section, appliedTo []string) {
-	scope := func(r *rule) []string { return orList(r.AppliedTo, appliedTo) }
-	scopes := make([][]string, 0, 1) // of each block
-	at := func(r *rule) int {
-		return slices.IndexFunc(scopes, func(x []string) bool { return slices.Equal(x, scope(r)) })
+// blocksLocked parts the rules of a section by scope; scopes are those of the rules.
+func (e *Engine) blocksLocked(s *section, scopes [][]string) {
+	// first returns the first rule with the scope of another.
+	first := func(i int) int {
+		return slices.IndexFunc(scopes, func(x []string) bool { return slices.Equal(x, scopes[i]) })
 	}
-	for i := range s.rules {
-		if r := &s.rules[i]; at(r) < 0 {
-			scopes = append(scopes, scope(r))
+	n := 0
+	for i := range scopes {
+		if first(i) == i {
+			n++
 		}
 	}
-	s.blocks = make([]block, len(scopes))
+	s.blocks = make([]block, 0, n)
+	at := make([]int, len(scopes)) // block of a rule
 	for i, names := range scopes {
-		if !anyOf(names) {
-			s.blocks[i].scope = e.groupsLocked(names)
+		if j := first(i); j < i {
+			at[i] = at[j]
+			continue
 		}
-		for _, g := range s.blocks[i].scope {
+		at[i] = len(s.blocks)
+		b := block{rules: make([]*rule, 0, len(s.rules)-i)}
+		if !anyOf(names) {
+			b.scope = e.groupsLocked(names)
+		}
+		for _, g := range b.scope {
 			g.users++
 		}
-	}
-	if len(s.blocks) == 1 {
-		s.blocks[0].rules = make([]*rule, 0, len(s.rules))
+		s.blocks = append(s.blocks, b)
 	}
 	for i := range s.rules {
-		b := &s.blocks[at(&s.rules[i])]
+		b := &s.blocks[at[i]]
 		b.rules = append(b.rules, &s.rules[i])
 	}
 }
@@ -128,11 +137,11 @@ func (e *Engine) groupsLocked(names []string) []*group {
 	return out
 }
 
-func (e *Engine) endsLocked(list []string, excluded bool) ends {
-	x := ends{any: anyOf(list), excluded: excluded}
-	if x.any {
-		return x
+func (e *Engine) endsLocked(list []string, excluded bool) *ends {
+	if anyOf(list) {
+		return nil
 	}
+	x := &ends{excluded: excluded}
 	for _, id := range list {
 		if p, ok := parsePrefix(id); ok {
 			x.literal = append(x.literal, p)
@@ -146,6 +155,9 @@ func (e *Engine) endsLocked(list []string, excluded bool) ends {
 }
 
 func (e *Engine) releaseEndsLocked(x *ends) {
+	if x == nil {
+		return
+	}
 	for _, g := range x.groups {
 		g.users--
 		e.forgetLocked(g)
@@ -195,8 +207,8 @@ func (e *Engine) detachLocked(s *section) {
 		}
 	}
 	for i := range s.rules {
-		e.releaseEndsLocked(&s.rules[i].src)
-		e.releaseEndsLocked(&s.rules[i].dst)
+		e.releaseEndsLocked(s.rules[i].src)
+		e.releaseEndsLocked(s.rules[i].dst)
 	}
 }
 
@@ -248,8 +260,11 @@ func (s *section) object() Section {
 	}
 	for i := range s.rules {
 		r := &s.rules[i]
-		o.Rules[i] = r.Rule
-		o.Rules[i].Services, o.Rules[i].Sources, o.Rules[i].Destinations = cloneServices(r.Services), r.src.list(), r.dst.list()
+		x := &o.Rules[i]
+		*x = Rule{ID: r.id, DisplayName: r.name, Sequence: r.sequence, Services: cloneServices(r.services), Action: r.action,
+			Direction: r.direction, Logged: r.logged, LogLabel: r.logLabel}
+		x.Sources, x.SourcesExcluded = r.src.list()
+		x.Destinations, x.DestinationsExcluded = r.dst.list()
 	}
 	for _, b := range s.blocks {
 		for _, r := range b.rules {
@@ -259,12 +274,16 @@ func (s *section) object() Section {
 	return o
 }
 
-func (x *ends) list() []string {
-	out := idsOf(x.groups)
-	for _, p := range x.literal {
-		out = append(out, p.String())
+// list is the ends as a rule has them.
+func (x *ends) list() (names []string, excluded bool) {
+	if x == nil {
+		return nil, false
 	}
-	return out
+	names = idsOf(x.groups)
+	for _, p := range x.literal {
+		names = append(names, p.String())
+	}
+	return names, x.excluded
 }
 
 func idsOf(list []*group) []string {

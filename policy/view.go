@@ -292,19 +292,19 @@ func (v *View) compile(id RuleID) *viewRule {
 // needsLocked returns what the meaning of a rule depends on.
 func (e *Engine) needsLocked(r *rule) []need {
 	var out []need
-	named := r.Direction != Ingress && slices.ContainsFunc(r.Services, func(s Service) bool { return s.NamedPort != "" })
-	anybody := r.dst.any || r.dst.excluded || len(r.dst.literal) > 0
-	for i, x := range []*ends{&r.src, &r.dst} {
-		own := i == 0 && r.Direction != Ingress || i == 1 && r.Direction != Egress
+	named := r.direction != Ingress && slices.ContainsFunc(r.services, func(s Service) bool { return s.NamedPort != "" })
+	anybody := r.dst == nil || r.dst.excluded || len(r.dst.literal) > 0
+	for _, x := range []*ends{r.src, r.dst} {
+		own := x == r.src && r.direction != Ingress || x == r.dst && r.direction != Egress
 		for _, g := range e.parts(x) {
 			out = append(out, need{group: g})
 			if g.sel != nil && own {
 				out = append(out, need{sel: g.sel})
 			}
-			if g.sel != nil && named && i == 1 {
+			if g.sel != nil && named && x == r.dst {
 				out = append(out, need{sel: g.sel, named: true})
 			}
-			anybody = anybody || i == 1 && len(g.ips) > 0
+			anybody = anybody || x == r.dst && len(g.ips) > 0
 		}
 	}
 	if named && anybody {
@@ -467,7 +467,7 @@ func (e *Engine) ruleLocked(id RuleID) *rule {
 		return nil
 	}
 	for i := range s.rules {
-		if s.rules[i].ID == id.Rule {
+		if s.rules[i].id == id.Rule {
 			return &s.rules[i]
 		}
 	}
