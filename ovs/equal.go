@@ -8,7 +8,7 @@ import (
 // sameEffect reports whether two flows with one key do the same.
 func sameEffect(a, b Flow) bool {
 	return a.Cookie == b.Cookie && a.IdleTimeout == b.IdleTimeout && a.HardTimeout == b.HardTimeout && a.Flags == b.Flags &&
-		sameActions(a.Actions, b.Actions)
+		a.Importance == b.Importance && sameActions(a.Actions, b.Actions)
 }
 
 func sameActions(a, b []Action) bool { return slices.EqualFunc(a, b, sameAction) }

@@ -30,6 +30,7 @@ type Flow struct {
 	IdleTimeout uint16 // seconds, 0 is never
 	HardTimeout uint16
 	Flags       FlowFlags
+	Importance  uint16 // a full table that makes room does so at the least important (OpenFlow 1.4)
 	Match       Match
 	Actions     []Action
 }
@@ -66,6 +67,9 @@ func (f Flow) String() string {
 		if f.Flags>>i&1 != 0 {
 			b.WriteString(name + ",")
 		}
+	}
+	if f.Importance != 0 {
+		fmt.Fprintf(&b, "importance=%d,", f.Importance)
 	}
 	fmt.Fprintf(&b, "priority=%d", f.Priority)
 	if m := f.Match.String(); m != "" {

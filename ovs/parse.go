@@ -54,6 +54,8 @@ func parseFlow(text string) (Flow, error) {
 			err = parseUint(value, &f.IdleTimeout)
 		case "hard_timeout":
 			err = parseUint(value, &f.HardTimeout)
+		case "importance":
+			err = parseUint(value, &f.Importance)
 		case "send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts":
 			f.Flags |= flagByName(name)
 		case "duration", "n_packets", "n_bytes", "idle_age", "hard_age":

@@ -13,6 +13,7 @@ import (
 var flowTexts = []string{
 	"table=0,priority=0 actions=drop",
 	"cookie=0x7401000000000001,table=0,priority=100,in_port=1,vlan_vid=0x1064 actions=pop_vlan,set_field:0x7->reg0,set_field:0x1000->metadata,goto_table:10",
+	"table=1,hard_timeout=60,no_byte_counts,importance=7,priority=1 actions=drop",
 	"table=1,idle_timeout=5,hard_timeout=60,send_flow_rem,priority=1,vlan_vid=0x0 actions=output:3",
 	"table=10,priority=9,reg0=0x7,eth_src=02:74:6c:00:00:01,eth_type=0x800,ip_src=10.4.0.0/24 actions=goto_table:20",
 	"table=20,priority=9,eth_type=0x806,arp_op=1,arp_tpa=10.4.0.1 actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:2->arp_op,IN_PORT",

@@ -70,7 +70,7 @@ func (d *flowReader) flow(s *FlowStat, b []byte) error {
 	f.Table = b[4]
 	f.Priority, f.IdleTimeout, f.HardTimeout = be.Uint16(b[6:]), be.Uint16(b[8:]), be.Uint16(b[10:])
 	f.Flags = ovs.FlowFlags(be.Uint16(b[12:]))
-	f.Cookie = be.Uint64(b[16:])
+	f.Importance, f.Cookie = be.Uint16(b[14:]), be.Uint64(b[16:])
 	b = b[24:]
 	n := int(be.Uint16(b[2:]))
 	if be.Uint16(b) != 1 || n < 4 || (n+7)&^7 > len(b) {

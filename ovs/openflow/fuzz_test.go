@@ -99,7 +99,7 @@ func second[T any](_ T, err error) error { return err }
 func flowDescription(t testing.TB, f ovs.Flow) []byte {
 	b := append([]byte{0, 0, 0, 0}, f.Table, 0)
 	b = be.AppendUint16(be.AppendUint16(be.AppendUint16(b, f.Priority), f.IdleTimeout), f.HardTimeout)
-	b = be.AppendUint64(zeros(be.AppendUint16(b, uint16(f.Flags)), 2), f.Cookie)
+	b = be.AppendUint64(be.AppendUint16(be.AppendUint16(b, uint16(f.Flags)), f.Importance), f.Cookie)
 	b = append(b, switchMatch(f.Match)...)
 	b = append(b, 0, 0, 0, 16, 0x80, 0x02, oxsPackets<<1, 8, 0, 0, 0, 0, 0, 0, 0, 9)
 	b, err := appendInstructions(b, f.Actions)

@@ -15,7 +15,7 @@ func appendFlowMod(b []byte, xid uint32, command uint8, f *ovs.Flow) ([]byte, er
 	b = append(b, f.Table, command)
 	b = be.AppendUint16(be.AppendUint16(be.AppendUint16(b, f.IdleTimeout), f.HardTimeout), f.Priority)
 	b = be.AppendUint32(be.AppendUint32(be.AppendUint32(b, noBuffer), anyPort), anyGroup)
-	b = be.AppendUint16(be.AppendUint16(b, uint16(f.Flags)), 0)
+	b = be.AppendUint16(be.AppendUint16(b, uint16(f.Flags)), f.Importance)
 	b = appendMatch(b, f.Match)
 	if command == flowAdd {
 		var err error

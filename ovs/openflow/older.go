@@ -13,6 +13,9 @@ import (
 // appendOlderFlowMod appends a flow-mod whose actions are said as before 1.5.
 func appendOlderFlowMod(b []byte, xid uint32, command uint8, f *ovs.Flow, v Version) ([]byte, error) {
 	start := len(b)
+	if f.Importance != 0 && v == OpenFlow13 {
+		return b, fmt.Errorf("openflow: flow %s: %s: importance needs %s", f, v, OpenFlow14)
+	}
 	b, err := appendFlowMod(b, xid, command, f)
 	if err != nil {
 		return b, err
@@ -191,7 +194,8 @@ func readOlderFlowStats(b []byte) ([]FlowStat, error) {
 		e.skip(1)
 		s.Duration = e.duration()
 		f.Priority, f.IdleTimeout, f.HardTimeout, f.Flags = e.u16(), e.u16(), e.u16(), ovs.FlowFlags(e.u16())
-		e.skip(4)
+		f.Importance = e.u16() // since 1.4
+		e.skip(2)
 		f.Cookie, s.Packets, s.Bytes = e.u64(), e.u64(), e.u64()
 		var err error
 		if f.Match, err = readMatch(&e); err != nil {

@@ -2,6 +2,8 @@ package openflow
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/tierloom/tierloom/ovs"
@@ -12,8 +14,38 @@ type Port struct {
 	Number uint32
 	Name   string
 	MAC    ovs.MAC
-	// Down is set if it was turned off, LinkDown if it has no carrier.
-	Down, LinkDown bool
+	Config PortConfig
+	// LinkDown is set if it has no carrier.
+	LinkDown bool
+}
+
+// A PortConfig is what a controller can have a port do otherwise than usual
+// (section 7.2.1.2).
+type PortConfig uint32
+
+// Bits of a port's configuration.
+const (
+	PortDown       PortConfig = 1 << 0 // it is turned off
+	PortNoReceive  PortConfig = 1 << 2 // packets from it are dropped
+	PortNoForward  PortConfig = 1 << 5 // packets to it are dropped
+	PortNoPacketIn PortConfig = 1 << 6 // packets from it that no flow matches are not sent to the controller
+)
+
+const typePortMod = 16
+
+// SetPort sets the bits in mask of a port's configuration (section 7.3.4.4) to
+// those in config. A port whose MAC is not the one given, as PortDesc has it,
+// is refused: its number may be another port's by now.
+func (c *Conn) SetPort(ctx context.Context, number uint32, mac ovs.MAC, config, mask PortConfig) error {
+	return c.confirmed(ctx, fmt.Sprintf("mod-port %d", number), func(xid uint32) ([]byte, error) {
+		b := be.AppendUint32(begin(nil, typePortMod, xid), number)
+		b = zeros(append(zeros(b, 4), mac[:]...), 2)
+		b = be.AppendUint32(be.AppendUint32(b, uint32(config)), uint32(mask))
+		if c.version == OpenFlow13 {
+			b = zeros(b, 8) // features to advertise: as they are
+		}
+		return end(b, 0), nil
+	})
 }
 
 // A PortStat is the counters of a port since it was added (section 7.3.5.6).
@@ -56,7 +88,7 @@ func readPorts(b []byte) ([]Port, error) {
 		e.skip(2)
 		name, _, _ := bytes.Cut(e.take(16), []byte{0})
 		p.Name = string(name)
-		p.Down = e.u32()&1 != 0
+		p.Config = PortConfig(e.u32())
 		p.LinkDown = e.u32()&1 != 0
 		if r.bad || e.bad {
 			return nil, malformed("port of length %d", n)

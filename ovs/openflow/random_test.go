@@ -133,6 +133,9 @@ func (r maker) flow(n int) ovs.Flow {
 	if r.maybe(8) {
 		f.HardTimeout, f.IdleTimeout = uint16(1000+r.IntN(1000)), uint16(1000+r.IntN(1000))
 	}
+	if r.maybe(8) {
+		f.Importance = uint16(r.Uint32())
+	}
 	for range r.IntN(12) {
 		i := allFields[r.IntN(len(allFields))]
 		m, ok := r.field(i)

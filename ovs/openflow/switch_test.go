@@ -3,6 +3,7 @@ package openflow_test
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -314,4 +315,39 @@ func TestFlushCTZone(t *testing.T) {
 	require.NoError(t, c.FlushCTZone(t.Context(), 7))
 	require.Eventually(t, func() bool { return !connections("7") }, 10*time.Second, 10*time.Millisecond)
 	require.True(t, connections("8"), "another zone stays")
+}
+
+// A port's configuration is set bit by bit, in each version, and only of the
+// port that is meant.
+func TestSetPort(t *testing.T) {
+	in, _ := dial(t)
+	number := in.AddPort("br0", "p1", "type=internal")
+	for _, v := range []openflow.Version{openflow.OpenFlow13, openflow.OpenFlow14, openflow.OpenFlow15} {
+		c, err := openflow.Dial(t.Context(), "unix", in.Mgmt("br0"), openflow.Config{Versions: []openflow.Version{v}})
+		require.NoError(t, err)
+		port := func() openflow.Port {
+			t.Helper()
+			ports, err := c.PortDesc(t.Context())
+			require.NoError(t, err)
+			i := slices.IndexFunc(ports, func(p openflow.Port) bool { return p.Number == number })
+			require.GreaterOrEqual(t, i, 0)
+			return ports[i]
+		}
+		mac := port().MAC
+		set := func(config, mask, want openflow.PortConfig) {
+			t.Helper()
+			require.NoError(t, c.SetPort(t.Context(), number, mac, config, mask), v)
+			const kept = openflow.PortNoReceive | openflow.PortNoForward | openflow.PortNoPacketIn
+			require.Equal(t, want, port().Config&kept, v)
+		}
+		set(openflow.PortNoForward|openflow.PortNoPacketIn, openflow.PortNoForward|openflow.PortNoPacketIn, openflow.PortNoForward|openflow.PortNoPacketIn)
+		set(openflow.PortNoReceive, openflow.PortNoReceive|openflow.PortNoForward, openflow.PortNoReceive|openflow.PortNoPacketIn)
+		set(0, openflow.PortNoReceive|openflow.PortNoPacketIn, 0)
+		var refused *openflow.Error
+		require.ErrorAs(t, c.SetPort(t.Context(), number, ovs.MAC{2, 0, 0, 0, 0, 9}, 0, openflow.PortNoReceive), &refused, v)
+		err = c.SetPort(t.Context(), 4000, mac, 0, openflow.PortNoReceive)
+		require.ErrorAs(t, err, &refused, v)
+		require.ErrorContains(t, err, "mod-port 4000")
+		require.NoError(t, c.Close())
+	}
 }

@@ -172,6 +172,11 @@ func TestOlderVersionsHaveEveryAction(t *testing.T) {
 			require.Equal(t, f.String(), got[0].String(), v)
 		}
 		late := flow(t, "table=1,priority=1 actions=output:1,meter:5")
+		if v == openflow.OpenFlow13 {
+			important := ovs.Flow{Importance: 5}
+			require.ErrorContains(t, c.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{important}}), "importance=5")
+			require.ErrorContains(t, c.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{important}}), v.String()+": importance needs OpenFlow 1.4")
+		}
 		require.ErrorContains(t, c.Apply(t.Context(), ovs.Changes{FlowAdd: []ovs.Flow{late}}), v.String()+": meter that is not the first action needs OpenFlow 1.5")
 		require.NoError(t, c.Close())
 	}
@@ -230,7 +235,11 @@ func TestOlderVersionsSayTheSame(t *testing.T) {
 		require.NoError(t, newest.Apply(t.Context(), ovs.Changes{GroupAdd: everyGroup()[:1]}))
 		var flows []ovs.Flow
 		for i := range 400 {
-			flows = append(flows, r.olderFlow(i))
+			f := r.olderFlow(i)
+			if v == openflow.OpenFlow13 {
+				f.Importance = 0
+			}
+			flows = append(flows, f)
 		}
 		require.NoError(t, older.Apply(t.Context(), ovs.Changes{FlowAdd: flows}), v)
 		for _, c := range []*openflow.Conn{newest, older} {
