@@ -50,7 +50,8 @@ type Switch interface {
 	// when the switch has them in force. A Switch that has a limit for this
 	// says so, and beyond it makes them in order, a part at a time.
 	Apply(ctx context.Context, c Changes) error
-	// Flows returns the flows whose cookie equals cookie in the bits of mask.
+	// Flows returns the flows whose cookie equals cookie in the bits of mask,
+	// which the caller must not change.
 	Flows(ctx context.Context, cookie, mask uint64) ([]Flow, error)
 	// Groups returns all groups.
 	Groups(ctx context.Context) ([]Group, error)

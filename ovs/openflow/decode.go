@@ -10,8 +10,8 @@ import (
 )
 
 // A flowReader reads descriptions of flows. Matches of a reply share their
-// memory, lists of actions that of their neighbours, and what was read lately
-// is not read again. The zero value is ready for use.
+// memory, lists of actions that of their neighbours; flows that do the same
+// share the list where it was read lately. The zero value is ready for use.
 type flowReader struct {
 	matches ovs.MatchReader
 	slab    []ovs.Action
@@ -27,7 +27,7 @@ const rememberFrom = 64
 type recent struct {
 	seed    maphash.Seed
 	actions [512]recentAction
-	lists   [256]recentList
+	lists   [1024]recentList
 }
 
 type recentAction struct {
@@ -137,11 +137,11 @@ func (d *flowReader) instructions(b []byte) ([]ovs.Action, error) {
 	}
 	e := &d.recent.lists[maphash.Bytes(d.recent.seed, b)%uint64(len(d.recent.lists))]
 	if e.wire != nil && bytes.Equal(e.wire, b) {
-		return d.keep(append(d.room(), e.list...)), nil
+		return e.list, nil
 	}
 	list, err := d.readInstructions(b)
 	if err == nil {
-		e.list, e.wire = append(e.list[:0], list...), append(e.wire[:0], b...)
+		e.list, e.wire = list, append(e.wire[:0], b...)
 	}
 	return list, err
 }

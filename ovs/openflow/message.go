@@ -95,7 +95,8 @@ func appendSelection(b []byte, g *ovs.Group) []byte {
 	return pad(b, start)
 }
 
-// A FlowStat is a flow with its counters.
+// A FlowStat is a flow with its counters. Flows that were read together may
+// share their list of actions, which must not be changed.
 type FlowStat struct {
 	Flow           ovs.Flow
 	Packets, Bytes uint64

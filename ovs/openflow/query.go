@@ -8,7 +8,8 @@ import (
 )
 
 // Flows implements ovs.Switch. A flow with a match or instruction that package
-// ovs cannot say is an [ErrMalformed]; an action is an ovs.UnknownAction.
+// ovs cannot say is an [ErrMalformed]; an action is an ovs.UnknownAction. The
+// flows may share their lists of actions, which must not be changed.
 func (c *Conn) Flows(ctx context.Context, cookie, mask uint64) ([]ovs.Flow, error) {
 	stats, err := c.FlowStats(ctx, cookie, mask)
 	if err != nil {
