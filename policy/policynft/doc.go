@@ -18,6 +18,9 @@
 //	set group4-…         IPv4 addresses of a group; group6-… those of IPv6
 //	counter rule-…       packets and bytes of a rule, at all ports together
 //
+// Names of maps, chains and sets end in the number of the update that made them. Rules
+// have the id of the policy's rule as comment, sets that of the group.
+//
 // A packet that comes in by the interface of a port has left that port, and is
 // subject to its rules of direction OUT; one that goes out by it reaches the port,
 // and is subject to its rules of direction IN. A packet at no port is let be,
@@ -26,16 +29,20 @@
 //
 // # Updates
 //
-// Each update is one transaction. An address that joins or leaves a group is one
-// element in one set, whatever the number of rules that name the group. Where rules
-// differ, the chains with them are written anew, and ports move to other chains by
-// an element of a map. A new Firewall that finds its table there builds beside what it finds,
-// switches to that in one transaction and then removes what was there, so that old
-// rules are in force until the new ones are. Counters of rules survive that.
+// No packet passes that the rules of before and those of after both drop, and none
+// is dropped that both let pass, not even while an update is under way.
 //
-// The kernel switches a transaction in one instant, for chains when a packet
-// begins its way, for sets when they are looked up: a packet that is on its way in that
-// very instant may meet chains of before and elements of after.
+// An address that joins or leaves a group is one element in one set, whatever the number
+// of rules that name the group. The kernel does not change all sets of a
+// transaction at one instant, so that a packet may meet one set as it was and another as
+// it is. Addresses are changed in place only where that makes no difference, in one
+// transaction or in two: where all that rules come to do allows more, or all allows less
+// (see [Firewall.Apply]).
+//
+// All else, and what refers to it, is made anew beside what is there, in one transaction;
+// a second has the base chains turn to it, which is one instant for each packet;
+// a third removes what has no use any more. What is the same stays. A new Firewall that
+// finds its table there does so with all of it; counters of rules survive that.
 //
 // # Connections
 //

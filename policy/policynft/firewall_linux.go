@@ -101,8 +101,12 @@ func (f *Firewall) Sync(ctx context.Context, prog *policy.Program, ports []Port)
 }
 
 // Apply makes a change to the program of the last update, at the same ports. A
-// set that gains what it has, or loses what it lacks, is a fault. Where only
-// addresses change, its cost is that of the change.
+// set that gains what it has, or loses what it lacks, is a fault.
+//
+// Where only addresses of sets change, its cost is that of the change, unless one and
+// the same change may allow more and less: a set is used by rules that allow and by rules
+// that drop, by rules that pass on or keep connections, or sets of both kinds
+// change. Then sets that change, and chains that look them up, are written anew.
 func (f *Firewall) Apply(ctx context.Context, change policy.Change) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

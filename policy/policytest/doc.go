@@ -19,6 +19,8 @@
 // of the batch has come or never will. None may pass that each state denies which was in
 // force between its sending and then, and none may be lost that each of them allows.
 //
-// The environment variables TIERLOOM_WORLDS (default 30) and TIERLOOM_UPDATES (default
-// 100) say how many; TIERLOOM_SEED picks others.
+// Established: a connection is allowed, then denied, in each of the ways there are.
+//
+// The environment variables TIERLOOM_WORLDS and TIERLOOM_UPDATES say how many worlds and
+// updates there are; TIERLOOM_SEED picks others.
 package policytest

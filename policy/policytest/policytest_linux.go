@@ -23,6 +23,8 @@ type Config struct {
 	// Routed is that the lab's namespace routes between pods; else it has to
 	// forward frames, to hardware addresses of pods.
 	Routed bool
+	// Worlds and Updates are how many there are, unless the environment says. Default 30 and 100.
+	Worlds, Updates int
 	// Stateless is that the backend knows stateless sections.
 	Stateless bool
 	// Keep is that the backend knows sections that keep established connections.

@@ -89,6 +89,13 @@ func (s *servers) listen(t testing.TB, port uint16) error {
 	return nil
 }
 
+// forget forgets what has come.
+func (s *servers) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.seen)
+}
+
 // came reports whether a datagram from an address and port has come to a server.
 func (s *servers) came(from netip.AddrPort) bool {
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package policytest
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -93,27 +94,28 @@ func updates(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
 	lab := NewLab(t, cfg.Routed)
 	b := backend(t, lab)
 	seed := uint64(number(t, "TIERLOOM_SEED", 1))
-	n := number(t, "TIERLOOM_UPDATES", 100)
+	n := number(t, "TIERLOOM_UPDATES", cmp.Or(cfg.Updates, 100))
 	rnd := source(seed)
 	w := world.New(rnd)
-	e, err := w.Engine(rnd)
-	require(t, err)
 	s, err := newStream(rnd, lab, w)
 	require(t, err)
 	defer s.close()
 
 	line := &timeline{}
-	first := e.Program(w.Local)
-	require(t, b.Sync(t.Context(), first, w.Local))
-	at := line.add(s.state(first, w.Local))
+	w, e := s.mixed(t, rnd)
+	prog := e.Program(w.Local)
+	require(t, b.Sync(t.Context(), prog, w.Local))
+	at := line.add(s.state(prog, w.Local))
 	line.returned(at)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx) }()
-	prog := first
 	for i := range n {
+		if i%20 == 19 {
+			w, e = s.mixed(t, rnd)
+		}
 		require(t, mutate(rnd, e, &w))
 		next := e.Program(w.Local)
 		s.await(t, 2, done)
@@ -129,6 +131,24 @@ func updates(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
 	cancel()
 	require(t, <-done)
 	s.judge(t, cfg, line, seed)
+}
+
+// mixed returns a world in which some of the flows pass, and some do not.
+func (s *stream) mixed(t testing.TB, rnd *rand.Rand) (world.World, *policy.Engine) {
+	for {
+		w := world.New(rnd)
+		e, err := w.Engine(rnd)
+		require(t, err)
+		pass := 0
+		for _, v := range s.state(e.Program(w.Local), w.Local).allows {
+			if v.both() {
+				pass++
+			}
+		}
+		if pass >= flows/4 && pass <= flows*3/4 {
+			return w, e
+		}
+	}
 }
 
 // await waits for some more whole batches.

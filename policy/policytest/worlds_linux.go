@@ -1,6 +1,7 @@
 package policytest
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -29,7 +30,7 @@ func worlds(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
 	p := &prober{lab: lab}
 	seed := uint64(number(t, "TIERLOOM_SEED", 1))
 	counts := map[string]int{}
-	for i := range number(t, "TIERLOOM_WORLDS", 30) {
+	for i := range number(t, "TIERLOOM_WORLDS", cmp.Or(cfg.Worlds, 30)) {
 		one := seed<<32 + uint64(i)
 		tryWorld(t, cfg, one, b, s, p, counts)
 		if t.Failed() {
@@ -124,6 +125,7 @@ func tryWorld(t *testing.T, cfg Config, seed uint64, b Backend, s *servers, p *p
 	if err := b.Sync(t.Context(), o.prog, w.Local); err != nil {
 		t.Fatalf("seed %d: %v", seed, err)
 	}
+	s.forget()
 	var list []*probe
 	defer func() { closeAll(list) }()
 	for range probesPerWorld {
