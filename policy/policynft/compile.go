@@ -195,12 +195,12 @@ func (c *compiler) does(e end, r *policy.ProgramRule, app string) [][]term {
 
 // matches returns what a rule matches, any of several lists of terms.
 func (c *compiler) matches(e end, r *policy.ProgramRule) [][]term {
-	families := []family{ipv4, ipv6}
+	of := families[:]
 	if r.Local == nil && r.Peers == nil {
-		families = []family{anyFamily}
+		of = []family{anyFamily}
 	}
 	var out [][]term
-	for _, f := range families {
+	for _, f := range of {
 		var start []term
 		if f != anyFamily {
 			start = []term{f}
@@ -235,7 +235,7 @@ func (c *compiler) peers(e end, r *policy.ProgramRule, f family) [][]term {
 	var all []term
 	for _, id := range r.Peers.Sets {
 		if _, ok := c.prog.Sets[id]; ok {
-			name := groupSet(id, f)
+			name := c.group(id, f)
 			c.uses[name] = append(c.uses[name], useBy(r))
 			all = append(all, address{family: f, dst: !e.ownDst, not: r.Peers.Excluded, set: name})
 		} else if r.Peers.Excluded {

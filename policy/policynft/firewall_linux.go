@@ -157,32 +157,34 @@ func (f *Firewall) syncLocked(ctx context.Context, prog *policy.Program, ports [
 	if len(stale) == 0 {
 		return nil
 	}
-	return f.forgetLocked(func(name string, p Port, _ netip.Addr) bool {
-		chain := next.maps[name][p.Interface]
-		return stale[chain] || old.maps[name][p.Interface] != chain
-	})
+	return f.forgetLocked(func(e end, p Port) bool {
+		chain := next.maps[e.name][p.Interface]
+		return stale[chain] || old.maps[e.name][p.Interface] != chain
+	}, func(netip.Addr) bool { return true })
 }
 
-// forgetLocked ends connections that the program does not allow any more, if they may be
-// affected: by the name of an end, the port, and the address of the other end.
-func (f *Firewall) forgetLocked(affected func(string, Port, netip.Addr) bool) error {
-	byAddr := map[netip.Addr]Port{}
-	for _, p := range f.ports {
-		for _, a := range p.IPs {
-			byAddr[a] = p
-		}
-	}
-	if len(byAddr) == 0 {
-		return nil
-	}
+// forgetLocked ends connections that the program does not allow any more, at ends and ports
+// that may be affected, if the address of the other end is.
+func (f *Firewall) forgetLocked(affected func(end, Port) bool, peers func(netip.Addr) bool) error {
 	for _, e := range []end{egress(f.cfg), ingress(f.cfg)} {
+		ports := map[netip.Addr]string{}
+		for _, p := range f.ports {
+			if len(p.IPs) > 0 && affected(e, p) {
+				for _, a := range p.IPs {
+					ports[a] = p.ID
+				}
+			}
+		}
+		if len(ports) == 0 {
+			continue // to look through all connections takes its time
+		}
 		if err := f.kernel.forget(e.bit, func(first policy.Packet) bool {
 			own, peer := first.Src, first.Dst
 			if e.ownDst {
 				own, peer = peer, own
 			}
-			p, ok := byAddr[own]
-			return ok && affected(e.name, p, peer) && ends(f.prog, e.dir, p.ID, first)
+			port, ok := ports[own]
+			return ok && peers(peer) && ends(f.prog, e.dir, port, first)
 		}); err != nil {
 			return f.failedLocked(fmt.Errorf("%w: %w", ErrConnections, err))
 		}
@@ -203,15 +205,13 @@ func (f *Firewall) elementsLocked(ctx context.Context, changes []policy.SetChang
 	for _, s := range changes {
 		list := changed(f.prog.Sets[s.ID], s)
 		f.prog.Sets[s.ID] = list
-		for _, fam := range []family{ipv4, ipv6} {
-			name := groupSet(s.ID, fam)
+		for _, fam := range families {
+			name := f.installed.group(s.ID, fam)
 			f.installed.sets[name] = set{comment: s.ID, prefixes: part(list, fam), family: fam}
 		}
 	}
-	if !f.installed.restricts(changes) {
-		return nil
-	}
-	return f.forgetLocked(func(_ string, _ Port, peer netip.Addr) bool {
+	restricted := f.installed.restricts(changes)
+	return f.forgetLocked(func(e end, _ Port) bool { return restricted[e.dir] }, func(peer netip.Addr) bool {
 		return slices.ContainsFunc(changes, func(s policy.SetChange) bool { return within(s.Added, peer) || within(s.Removed, peer) })
 	})
 }

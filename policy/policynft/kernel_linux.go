@@ -52,7 +52,7 @@ func open(cfg Config, netns int) (*kernel, error) {
 func (k *kernel) close() error { return errors.Join(k.conn.CloseLasting(), k.ct.Close()) }
 
 // name is what a chain, map or set is called.
-func (k *kernel) name(s string) string { return fmt.Sprintf("%s.%d", s, k.epochs[s]) }
+func (k *kernel) name(s string) string { return s + "." + strconv.Itoa(k.epochs[s]) }
 
 func (k *kernel) chain(name string) *nftables.Chain {
 	return &nftables.Chain{Table: k.table, Name: k.name(name)}
@@ -222,8 +222,14 @@ func (k *kernel) set(name string, next set) error {
 }
 
 func (k *kernel) kernelSet(name string, s set) *nftables.Set {
-	types := map[family]nftables.SetDatatype{ipv4: nftables.TypeIPAddr, ipv6: nftables.TypeIP6Addr, anyFamily: nftables.TypeInetService}
-	return &nftables.Set{Table: k.table, Name: k.name(name), Interval: true, Comment: comment(s.comment), KeyType: types[s.family]}
+	out := &nftables.Set{Table: k.table, Name: k.name(name), Interval: true, Comment: comment(s.comment), KeyType: nftables.TypeInetService}
+	switch s.family {
+	case ipv4:
+		out.KeyType = nftables.TypeIPAddr
+	case ipv6:
+		out.KeyType = nftables.TypeIP6Addr
+	}
+	return out
 }
 
 // elements removes addresses from sets and adds others, in one transaction.

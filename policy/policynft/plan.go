@@ -101,18 +101,17 @@ func (s set) equal(o set) bool {
 type use struct {
 	dir policy.Direction
 	not bool
-	// effect is what it means for a packet that the rule comes to match: it may be
-	// allowed where it was not (1), or the other way round (-1), or either (0).
-	effect int
+	// action is 1 if the rule allows, -1 if it does not, 0 if that depends.
+	action int
 }
 
 func useBy(r *policy.ProgramRule) use {
 	u := use{dir: r.Direction, not: r.Peers.Excluded}
 	switch {
 	case r.Action == policy.Allow:
-		u.effect = 1
+		u.action = 1
 	case r.Action != policy.Pass && r.Established == policy.Reevaluate:
-		u.effect = -1
+		u.action = -1
 	}
 	return u
 }
@@ -133,7 +132,7 @@ type elements struct {
 // that of before or that of after. This holds for one end; where both have a part, it does not.
 func (r *Ruleset) steps(changes []policy.SetChange) ([][]elements, bool) {
 	var first, second []elements
-	for _, f := range []family{ipv4, ipv6} { // a packet is of one
+	for _, f := range families { // a packet is of one
 		a, b, ok := r.familySteps(changes, f)
 		if !ok {
 			return nil, false
@@ -151,66 +150,82 @@ func (r *Ruleset) steps(changes []policy.SetChange) ([][]elements, bool) {
 
 func (r *Ruleset) familySteps(changes []policy.SetChange, f family) (first, second []elements, ok bool) {
 	var all []elements
-	effects := map[bool]names{true: {}, false: {}} // of rules that come to match, and that cease to
-	dirs := map[policy.Direction]bool{}
+	var match, cease effects // of rules that come to match, and that cease to
+	var dirs [3]bool
 	split := true
 	for _, c := range changes {
-		e := elements{groupSet(c.ID, f), part(c.Removed, f), part(c.Added, f)}
+		e := elements{r.group(c.ID, f), part(c.Removed, f), part(c.Added, f)}
 		if len(e.gone)+len(e.come) == 0 {
 			continue
 		}
 		all = append(all, e)
-		joining := map[bool]bool{} // an address that joins makes rules match (true), or cease to
+		var plain, negated bool // an address that joins makes rules match, or cease to
 		for _, u := range r.uses[e.set] {
-			joining[!u.not], dirs[u.dir] = true, true
+			plain, negated, dirs[u.dir] = plain || !u.not, negated || u.not, true
+			come, gone := &match, &cease
+			if u.not {
+				come, gone = gone, come
+			}
 			if len(e.come) > 0 {
-				effects[!u.not][effect(u.effect, !u.not)] = true
+				*come |= u.effect(!u.not)
 			}
 			if len(e.gone) > 0 {
-				effects[u.not][effect(u.effect, u.not)] = true
+				*gone |= u.effect(u.not)
 			}
 		}
-		match, cease := elements{set: e.set, come: e.come}, elements{set: e.set, gone: e.gone}
-		if joining[false] {
-			match, cease = cease, match
+		a, b := elements{set: e.set, come: e.come}, elements{set: e.set, gone: e.gone}
+		if negated {
+			a, b = b, a
 		}
-		first, second = append(first, match), append(second, cease)
-		split = split && len(joining) < 2 && !overlap(e.gone, e.come)
+		first, second = append(first, a), append(second, b)
+		split = split && !(plain && negated) && !overlap(e.gone, e.come)
 	}
-	either := maps.Clone(effects[true])
-	maps.Copy(either, effects[false])
 	switch {
-	case either["either"]:
-		return nil, nil, false
-	case len(either) < 2:
+	case (match | cease).clear():
 		return all, nil, true
+	case (match | cease) == more|less:
+		return first, second, split && match.clear() && cease.clear() && dirs[policy.Ingress] != dirs[policy.Egress]
 	}
-	return first, second, split && len(dirs) == 1 && len(effects[true]) < 2 && len(effects[false]) < 2
+	return nil, nil, false
 }
 
-// restricts reports whether a change of sets may mean that less is allowed.
-func (r *Ruleset) restricts(changes []policy.SetChange) bool {
-	return slices.ContainsFunc(changes, func(c policy.SetChange) bool {
-		for _, f := range []family{ipv4, ipv6} {
-			for _, u := range r.uses[groupSet(c.ID, f)] {
-				if len(part(c.Added, f)) > 0 && effect(u.effect, !u.not) != "more" || len(part(c.Removed, f)) > 0 && effect(u.effect, u.not) != "more" {
-					return true
+// restricts returns the directions in which a change of sets may mean that less is allowed.
+func (r *Ruleset) restricts(changes []policy.SetChange) map[policy.Direction]bool {
+	out := map[policy.Direction]bool{}
+	for _, c := range changes {
+		for _, f := range families {
+			come, gone := len(part(c.Added, f)) > 0, len(part(c.Removed, f)) > 0
+			for _, u := range r.uses[r.group(c.ID, f)] {
+				if come && u.effect(!u.not) != more || gone && u.effect(u.not) != more {
+					out[u.dir] = true
 				}
 			}
 		}
-		return false
-	})
+	}
+	return out
 }
 
-// effect says what it means that a rule comes to match, or ceases to.
-func effect(of int, matches bool) string {
+// effects are what it may mean for packets that rules come to match, or cease to.
+type effects uint8
+
+const (
+	more   effects = 1 << iota // is allowed
+	less                       // is allowed
+	either                     // one or the other
+)
+
+// clear reports whether they are all one, or none.
+func (e effects) clear() bool { return e == 0 || e == more || e == less }
+
+// effect is what it means that the rule comes to match, or ceases to.
+func (u use) effect(matches bool) effects {
 	switch {
-	case of == 0:
-		return "either"
-	case (of > 0) == matches:
-		return "more"
+	case u.action == 0:
+		return either
+	case (u.action > 0) == matches:
+		return more
 	}
-	return "less"
+	return less
 }
 
 func overlap(a, b []netip.Prefix) bool {

@@ -27,7 +27,8 @@ type Ruleset struct {
 	chains   map[string][]line            // all but base chains
 	maps     map[string]map[string]string // "egress", "ingress": interface -> chain
 	counters map[string]string            // name -> id of a rule
-	uses     map[string][]use             // of sets of groups, by rules
+	groups   map[string][2]string         // names of the sets of a group, IPv4 and IPv6
+	uses     map[string][]use             // of these, by rules
 }
 
 // A set is addresses of one family, or ports.
@@ -49,10 +50,12 @@ func Compile(prog *policy.Program, ports []Port, cfg Config) (*Ruleset, error) {
 		return nil, err
 	}
 	c := &compiler{prog: prog, lines: map[string][]line{}, Ruleset: &Ruleset{
-		cfg: cfg, sets: map[string]set{}, chains: map[string][]line{}, maps: map[string]map[string]string{}, counters: map[string]string{}, uses: map[string][]use{}}}
+		cfg: cfg, sets: map[string]set{}, chains: map[string][]line{}, maps: map[string]map[string]string{}, counters: map[string]string{}, groups: map[string][2]string{}, uses: map[string][]use{}}}
 	for id, list := range prog.Sets {
-		for _, f := range []family{ipv4, ipv6} {
-			c.sets[groupSet(id, f)] = set{comment: id, prefixes: part(list, f), family: f}
+		name := digest(id)
+		c.groups[id] = [2]string{"group4-" + name, "group6-" + name}
+		for _, f := range families {
+			c.sets[c.group(id, f)] = set{comment: id, prefixes: part(list, f), family: f}
 		}
 	}
 	for _, e := range []end{egress(cfg), ingress(cfg)} {
@@ -62,13 +65,10 @@ func Compile(prog *policy.Program, ports []Port, cfg Config) (*Ruleset, error) {
 	return c.Ruleset, nil
 }
 
-// groupSet is the name of the set with a group's addresses of a family.
-func groupSet(id string, f family) string {
-	if f == ipv4 {
-		return "group4-" + digest(id)
-	}
-	return "group6-" + digest(id)
-}
+var families = [...]family{ipv4, ipv6}
+
+// group is the name of the set with a group's addresses of a family.
+func (r *Ruleset) group(id string, f family) string { return r.groups[id][f-ipv4] }
 
 // part returns the prefixes of a family in a sorted list.
 func part(list []netip.Prefix, f family) []netip.Prefix {
