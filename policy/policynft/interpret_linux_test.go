@@ -343,7 +343,7 @@ func few(rnd *rand.Rand) *policy.Program {
 	some := func(list ...policy.Action) policy.Action { return list[rnd.IntN(len(list))] }
 	kinds := [][]policy.Action{{policy.Allow}, {policy.Drop, policy.Reject}, {policy.Allow, policy.Drop}, {policy.Allow, policy.Drop, policy.Pass}}[rnd.IntN(4)]
 	dirs := [][]policy.Direction{{policy.Ingress}, {policy.Egress}, {policy.Ingress, policy.Egress}}[rnd.IntN(3)]
-	negations := rnd.IntN(3) == 0
+	negations := rnd.IntN(2) == 0
 	var rules []policy.ProgramRule
 	for i := range 1 + rnd.IntN(5) {
 		r := policy.ProgramRule{ID: fmt.Sprint("r", i), Section: "s", Rule: fmt.Sprint("r", i), Action: some(kinds...), Direction: dirs[rnd.IntN(len(dirs))],
@@ -368,7 +368,7 @@ func few(rnd *rand.Rand) *policy.Program {
 // A change of sets by element never passes a state in which a packet is decided about in
 // another way than before or after, whichever sets are looked up in which state.
 func TestStepsProperty(t *testing.T) {
-	const tries = 600
+	const tries = 1200
 	counts := map[string]int{}
 	for seed := range uint64(tries) {
 		rnd := rand.New(rand.NewPCG(seed, 6))
