@@ -14,7 +14,7 @@ import (
 
 // Messages and attributes of linux/netfilter/nfnetlink_conntrack.h.
 const (
-	ctNew = unix.NFNL_SUBSYS_CTNETLINK<<8 | 0
+	ctNew = unix.NFNL_SUBSYS_CTNETLINK << 8
 	ctGet = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 
 	ctaTupleOrig, ctaTupleReply, ctaMark, ctaZone, ctaMarkMask = 1, 2, 8, 18, 21

@@ -15,7 +15,7 @@ import (
 
 // Messages and attributes of linux/netfilter/nfnetlink_log.h.
 const (
-	nflogPacket     = unix.NFNL_SUBSYS_ULOG<<8 | 0
+	nflogPacket     = unix.NFNL_SUBSYS_ULOG << 8
 	nflogConfig     = unix.NFNL_SUBSYS_ULOG<<8 | 1
 	nflogCmd        = 1 // NFULA_CFG_CMD
 	nflogQThreshold = 5 // NFULA_CFG_QTHRESH

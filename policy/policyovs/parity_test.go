@@ -54,19 +54,21 @@ func (b *parityBackend) hasRules(i int) bool { return i < 4 }
 
 // wire adds what is around the stages of the rules: who a packet is from, and where it goes.
 func (b *parityBackend) wire(t testing.TB) {
+	l := policyovs.DefaultLayout()
 	var text strings.Builder
-	fmt.Fprintln(&text, "table=20,actions=goto_table:30")
+	fmt.Fprintf(&text, "table=%d,actions=goto_table:%d\n", l.ARP, l.EgressCT)
 	for i, p := range b.lab.Pods {
 		n, err := b.in.NewPort(t.Context(), "br0", p.Interface)
 		require.NoError(t, err)
-		mac := ovs.MAC(p.MAC)
+		mac, key := ovs.MAC(p.MAC), i+1
 		if !b.hasRules(i) {
-			fmt.Fprintf(&text, "table=0,in_port=%d,actions=goto_table:40\ntable=40,dl_dst=%s,actions=output:%d\n", n, mac, n)
+			fmt.Fprintf(&text, "table=0,in_port=%d,actions=goto_table:%d\n", n, l.L2)
+			fmt.Fprintf(&text, "table=%d,dl_dst=%s,actions=output:%d\n", l.L2, mac, n)
 			continue
 		}
-		fmt.Fprintf(&text, "table=0,in_port=%d,actions=load:%d->NXM_NX_REG0[],load:%d->NXM_NX_REG5[],goto_table:10\n", n, i+1, i+1)
-		fmt.Fprintf(&text, "table=40,dl_dst=%s,actions=load:%d->NXM_NX_REG1[],load:%d->NXM_NX_REG5[],goto_table:70\n", mac, i+1, i+1)
-		fmt.Fprintf(&text, "table=80,reg1=%d,actions=output:%d\n", i+1, n)
+		fmt.Fprintf(&text, "table=0,in_port=%d,actions=load:%d->NXM_NX_REG%d[],load:%d->NXM_NX_REG%d[],goto_table:%d\n", n, key, l.Source, key, l.Zone, l.Spoofguard)
+		fmt.Fprintf(&text, "table=%d,dl_dst=%s,actions=load:%d->NXM_NX_REG%d[],load:%d->NXM_NX_REG%d[],goto_table:%d\n", l.L2, mac, key, l.Dest, key, l.Zone, l.IngressCT)
+		fmt.Fprintf(&text, "table=%d,reg%d=%d,actions=output:%d\n", l.Output, l.Dest, key, n)
 	}
 	name := filepath.Join(t.TempDir(), "flows")
 	require.NoError(t, os.WriteFile(name, []byte(text.String()), 0o644))
