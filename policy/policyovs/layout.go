@@ -60,6 +60,12 @@ func (l Layout) RuleCookie(r policy.ProgramRule) uint64 {
 	return l.cookie(FeatureRule, fmt.Sprintf("%d/%s/%s", len(r.Section), r.Section, r.Rule))
 }
 
+// RuleCookies returns cookie and mask of the flows of all rules: those on a
+// switch tell [NewCompiler] the priorities that rules have.
+func (l Layout) RuleCookies() (cookie, mask uint64) {
+	return ovs.MakeCookie(l.Owner, l.Feature+FeatureRule, 0), ovs.MakeCookie(0xff, 0xff, 0)
+}
+
 func (l Layout) cookie(feature uint8, id string) uint64 {
 	var object uint32
 	if id != "" {

@@ -143,8 +143,10 @@ type session struct {
 	moved  atomic.Bool // the database was away: it may be another
 	of     *openflow.Conn
 	bridge *ovs.Bridge
-	audit  bool   // the next round looks at every flow there is
-	tunnel uint32 // its ofport
+	// firewall is nil before the first round.
+	firewall *firewall
+	audit    bool   // the next round looks at every flow there is
+	tunnel   uint32 // its ofport
 	// downlink is that of an edge.
 	downlink uint32
 	// reported are the iface ids that the manager was last told.

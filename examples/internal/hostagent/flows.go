@@ -43,15 +43,21 @@ func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[st
 	if err != nil {
 		return err
 	}
+	if s.firewall == nil {
+		if s.firewall, err = s.resumeFirewall(ctx); err != nil {
+			return err
+		}
+	}
 	stages, err := s.stages(span, here, objs, keys, ifaces)
 	if err != nil {
 		return err
 	}
 	for _, g := range stages {
-		if err := s.bridge.Set(g.name, g.flows, nil); err != nil {
+		if err := g.hand(s.bridge); err != nil {
 			return err
 		}
 	}
+	s.firewall.handed = true
 	if err := s.sync(ctx); err != nil {
 		return err
 	}
@@ -91,14 +97,24 @@ func (s *session) sync(ctx context.Context) error {
 // A stage is what one compiler makes of the span; it owns its flows.
 type stage struct {
 	name  string
-	flows []ovs.Flow
+	flows []ovs.Flow // all of them, or if changed is set those that are new
+	// changed says that gone are no more, and others stay.
+	changed bool
+	gone    []ovs.Flow
+}
+
+func (g stage) hand(b *ovs.Bridge) error {
+	if g.changed {
+		return b.Update(g.name, g.flows, g.gone)
+	}
+	return b.Set(g.name, g.flows, nil)
 }
 
 // stages compiles the whole pipeline of the bridge.
 func (s *session) stages(span topology.Span, here []topology.SpanPort, objs []intent.Object, keys, ifaces map[string]uint32) ([]stage, error) {
-	lo, lt, lp := overlayovs.DefaultLayout(), topologyovs.DefaultLayout(), policyovs.DefaultLayout()
-	lo.Owner, lt.Owner, lp.Owner = cookieOwner, cookieOwner, cookieOwner
-	lo.Feature, lt.Feature, lp.Feature = featureOverlay, featureTopology, featurePolicy
+	lo, lt := overlayovs.DefaultLayout(), topologyovs.DefaultLayout()
+	lo.Owner, lt.Owner = cookieOwner, cookieOwner
+	lo.Feature, lt.Feature = featureOverlay, featureTopology
 
 	tunnel := overlayovs.Input{Tunnel: s.tunnel}
 	if s.downlink != 0 {
@@ -127,6 +143,6 @@ func (s *session) stages(span topology.Span, here []topology.SpanPort, objs []in
 	}
 	a, errA := overlayovs.Flows(tunnel, lo)
 	b, errB := topologyovs.Flows(in, lt)
-	c, errC := policyovs.Flows(program, guarded, lp)
-	return []stage{{"overlay", a}, {"topology", b}, {"policy", c}}, errors.Join(errA, errB, errC)
+	c, errC := s.firewall.follow(program, guarded)
+	return []stage{{name: "overlay", flows: a}, {name: "topology", flows: b}, c}, errors.Join(errA, errB, errC)
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/tierloom/tierloom/examples/internal/ccp"
 	"github.com/tierloom/tierloom/examples/internal/proc"
 	"github.com/tierloom/tierloom/ovs"
+	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/policyovs"
 	"github.com/tierloom/tierloom/reconcile/intent"
 	"github.com/tierloom/tierloom/topology"
 )
@@ -73,6 +75,8 @@ func compile(t *testing.T, s *session, objs []intent.Object, ifaces map[string]u
 		}
 	}
 	keys, _, _, err := assign(nil, here)
+	require.NoError(t, err)
+	s.firewall, err = newFirewall()
 	require.NoError(t, err)
 	stages, err := s.stages(span, here, objs, keys, ifaces)
 	require.NoError(t, err)
@@ -134,6 +138,8 @@ func TestFlows_Faults(t *testing.T) {
 	objs := spanOf(t, "h1")
 	span, err := ccp.Span("h1", topology.RoleHost, objs)
 	require.NoError(t, err)
+	s.firewall, err = newFirewall()
+	require.NoError(t, err)
 	ifaces, keys := map[string]uint32{"v1": 3}, map[string]uint32{"a": 1}
 	span.Ports = slices.DeleteFunc(span.Ports, func(p topology.SpanPort) bool { return p.ID != "a" })
 	require.Len(t, span.Ports, 1)
@@ -148,6 +154,38 @@ func TestFlows_Faults(t *testing.T) {
 	}
 	_, err = s.stages(span, span.Ports, objs, nil, ifaces)
 	require.ErrorContains(t, err, "key", "a port without a key")
+}
+
+// A firewall hands on what changed, but all of it until the bridge has that.
+func TestFirewall(t *testing.T) {
+	port := func(id string, key uint32) policyovs.Port {
+		return policyovs.Port{ID: id, Key: key, MAC: ovs.MAC{2, 0, 0, 0, 0, byte(key)}}
+	}
+	rule := policy.ProgramRule{ID: "r", Section: "s", Rule: "r", Direction: policy.Egress, Action: policy.Allow}
+	f, err := newFirewall()
+	require.NoError(t, err)
+	bridge := ovs.NewBridge(nil, share)
+	prog := &policy.Program{}
+	for i, ports := range [][]policyovs.Port{{port("a", 1)}, {port("a", 1), port("b", 2)}, {port("b", 3)}, {port("b", 3)}, nil} {
+		if i%2 == 1 {
+			prog = policy.NewProgram(policy.Drop, []policy.ProgramRule{rule}, nil)
+		}
+		st, err := f.follow(prog, ports)
+		require.NoError(t, err)
+		require.Equal(t, i > 0 && i != 3, st.changed)
+		if i == 2 {
+			continue // lost on the way
+		}
+		require.NoError(t, st.hand(bridge))
+		f.handed = true
+	}
+	got := f.c.Flows()
+	flows, err := policyovs.Flows(prog, nil, policyLayout())
+	require.NoError(t, err)
+	require.True(t, slices.EqualFunc(flows, got, ovs.Flow.Equal))
+	require.Error(t, bridge.Update("policy", nil, []ovs.Flow{{Table: 9}}))
+	require.NoError(t, bridge.Update("policy", nil, got), "the bridge has them all")
+	require.Empty(t, bridge.Owners(), "and no others")
 }
 
 func TestAssign(t *testing.T) {
