@@ -23,6 +23,7 @@ type entry struct {
 	rule *rule // nil: the pipeline
 	flow ovs.Flow
 	conj ovs.ConjunctionAction // N is 0 if flow has its own actions
+	port uint32                // key of the one port that it is for; 0 is none
 }
 
 // cells are the entries of all places, and what changed there since drain.

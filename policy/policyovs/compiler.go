@@ -30,6 +30,8 @@ type Compiler struct {
 	cells   *cells
 	begun   bool
 	dirty   map[*rule]bool // to be written again
+	// moved are rules whose ports changed, with the keys of these before and now.
+	moved map[*rule]map[uint32]bool
 	// had are priorities of rules on a switch, by table and cookie.
 	had map[hadKey]uint16
 }
@@ -76,7 +78,7 @@ func NewCompiler(l Layout, have ...ovs.Flow) (*Compiler, error) {
 	}
 	c := &Compiler{
 		l: l, ports: map[string]Port{}, byKey: map[uint32]string{}, sets: map[string]*set{}, rules: map[string]*rule{},
-		rulesAt: map[string]map[*rule]bool{}, cells: newCells(), dirty: map[*rule]bool{}, had: map[hadKey]uint16{},
+		rulesAt: map[string]map[*rule]bool{}, cells: newCells(), dirty: map[*rule]bool{}, moved: map[*rule]map[uint32]bool{}, had: map[hadKey]uint16{},
 	}
 	for d, s := range []stage{l.egress(), l.ingress()} {
 		c.sides[d] = &side{stage: s, conj: newNumbers()}
@@ -177,7 +179,14 @@ func (c *Compiler) setPorts(def *policy.Action, change PortChange) {
 		}
 		if p.Key != keys[id] {
 			for r := range c.rulesAt[id] {
-				c.dirty[r] = true
+				if c.moved[r] == nil {
+					c.moved[r] = map[uint32]bool{}
+				}
+				for _, key := range []uint32{p.Key, keys[id]} {
+					if key != 0 {
+						c.moved[r][key] = true
+					}
+				}
 			}
 		}
 	}
@@ -291,6 +300,7 @@ func (c *Compiler) unlink(r *rule) {
 	c.withdraw(r)
 	delete(c.rules, r.ID)
 	delete(c.dirty, r)
+	delete(c.moved, r)
 	for _, id := range r.AppliedTo {
 		delete(c.rulesAt[id], r)
 		if len(c.rulesAt[id]) == 0 {

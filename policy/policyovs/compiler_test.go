@@ -161,15 +161,18 @@ func ranked(flows []ovs.Flow) []ovs.Flow {
 	return out
 }
 
-// settled reports whether no rule came or went.
+// settled reports whether no rule came, went or moved.
 func settled(before *policy.Program, c policy.Change) bool {
-	had := map[string]bool{}
+	had := map[string]policy.Order{}
 	if before != nil {
 		for _, r := range before.Rules {
-			had[r.ID] = true
+			had[r.ID] = r.Order
 		}
 	}
-	return len(c.Gone) == 0 && !slices.ContainsFunc(c.Rules, func(r policy.ProgramRule) bool { return !had[r.ID] })
+	return len(c.Gone) == 0 && !slices.ContainsFunc(c.Rules, func(r policy.ProgramRule) bool {
+		order, ok := had[r.ID]
+		return !ok || order != r.Order
+	})
 }
 
 // Whatever comes and goes, the flows are those compiled from nothing, and what

@@ -22,33 +22,43 @@ type rule struct {
 type clause [][]ovs.FieldMatch
 
 // A product is a rule taken apart for one address family: what every flow
-// matches, and the clauses with several possibilities.
+// matches, the ports, and the other clauses with several possibilities.
 type product struct {
 	base    []ovs.FieldMatch
+	reg     int      // holds the key of the port
+	ports   []uint32 // keys; nil is every port
 	clauses []clause
 	empty   bool // it matches nothing
 }
 
+// severalPorts reports whether the ports are a clause of a conjunction.
+func (p product) severalPorts() bool { return len(p.ports) > 1 }
+
 // worthwhile reports whether a conjunction takes fewer flows than writing the
 // product out.
 func (p product) worthwhile() bool {
-	product, sum := 1, 1
-	for _, cl := range p.clauses {
-		product, sum = min(product*len(cl), 1<<30), sum+len(cl)
+	n, product, sum := 0, 1, 1
+	count := func(size int) { n, product, sum = n+1, min(product*size, 1<<30), sum+size }
+	if p.severalPorts() {
+		count(len(p.ports))
 	}
-	return !p.empty && len(p.clauses) > 1 && product > sum
+	for _, cl := range p.clauses {
+		count(len(cl))
+	}
+	return !p.empty && n > 1 && product > sum
 }
 
 // product takes a rule apart.
 func (c *Compiler) product(s stage, r *rule, family int) product {
-	p := product{base: match(ovs.EthType(families[family]))}
+	p := product{base: match(ovs.EthType(families[family])), reg: s.reg}
 	if r.Order.Category.Rank() < policy.Application.Rank() {
 		p.base = append(p.base, ovs.RegMasked(c.l.Scratch, 0, s.passed))
 	}
-	var clauses []clause
 	if r.AppliedTo != nil {
-		clauses = append(clauses, c.at(s, r.AppliedTo))
+		p.ports = c.keys(r.AppliedTo)
+		p.empty = len(p.ports) == 0
 	}
+	var clauses []clause
 	if r.Local != nil {
 		clauses = append(clauses, addresses(r.Local, family, s.ownAddr))
 	}
@@ -72,15 +82,16 @@ func (c *Compiler) product(s stage, r *rule, family int) product {
 	return p
 }
 
-// at is the ports of a rule.
-func (c *Compiler) at(s stage, ids []string) clause {
-	var out clause
+// keys are those of the ports that are there, sorted.
+func (c *Compiler) keys(ids []string) []uint32 {
+	out := make([]uint32, 0, len(ids))
 	for _, id := range ids {
 		if p, ok := c.ports[id]; ok {
-			out = append(out, match(ovs.Reg(s.reg, p.Key)))
+			out = append(out, p.Key)
 		}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // far is the other end: the classes of the addresses in sets, and prefixes.
@@ -128,9 +139,14 @@ func addresses(list []netip.Prefix, family int, field func(netip.Prefix) ovs.Fie
 type writer struct {
 	entries []entry
 	entry   // what the next one has but for its match
+	// only limits them to some keys of ports; nil is all.
+	only map[uint32]bool
 }
 
 func (w *writer) put(m []ovs.FieldMatch) {
+	if w.only != nil && !w.only[w.port] {
+		return
+	}
 	e := w.entry
 	e.flow.Match = ovs.NewMatch(m...)
 	w.entries = append(w.entries, e)
@@ -147,31 +163,61 @@ func (w *writer) product(base []ovs.FieldMatch, clauses []clause) {
 	}
 }
 
-// clauses writes the flows of a conjunction's clauses.
-func (w *writer) clauses(p product, id uint32) {
-	w.flow.Actions = nil
-	for i, cl := range p.clauses {
-		w.conj = ovs.ConjunctionAction{ID: id, Clause: uint8(i + 1), N: uint8(len(p.clauses))}
-		w.product(p.base, []clause{cl})
+// atPorts writes for each port what fn does from a match of it, or without
+// ports once.
+func (w *writer) atPorts(p product, fn func(base []ovs.FieldMatch)) {
+	if p.ports == nil {
+		fn(p.base)
+		return
 	}
+	for _, w.port = range p.ports {
+		if w.only == nil || w.only[w.port] {
+			fn(append(slices.Clip(p.base), ovs.Reg(p.reg, w.port)))
+		}
+	}
+	w.port = 0
 }
 
-// entriesOf returns what a rule is in the end.
-func (c *Compiler) entriesOf(r *rule) []entry {
+// conjunction writes a flow for its id, and those of its clauses.
+func (w *writer) conjunction(p product, id uint32, clauseCookie uint64) {
+	clauses := 0
+	all := len(p.clauses)
+	next := func() {
+		clauses++
+		w.conj = ovs.ConjunctionAction{ID: id, Clause: uint8(clauses), N: uint8(all)}
+	}
+	whole := func(base []ovs.FieldMatch) {
+		w.put(append(slices.Clip(base), ovs.ConjID(id)))
+		w.flow.Cookie, w.flow.Actions = clauseCookie, nil
+		for _, cl := range p.clauses {
+			next()
+			w.product(base, []clause{cl})
+		}
+	}
+	if !p.severalPorts() {
+		w.atPorts(p, whole)
+		return
+	}
+	all++
+	whole(p.base)
+	next()
+	w.atPorts(p, w.put)
+}
+
+// entriesOf returns what a rule is in the end; only limits it to some keys.
+func (c *Compiler) entriesOf(r *rule, only map[uint32]bool) []entry {
 	s := c.sides[dirOf(r.Direction)]
 	b := compiler{l: c.l}
+	w := writer{only: only}
 	all := entry{rule: r, flow: ovs.Flow{Table: s.rules, Priority: r.prio, Cookie: c.l.RuleCookie(r.ProgramRule), Actions: b.act(s.stage, &r.ProgramRule)}}
-	var w writer
 	for family, p := range r.products {
 		w.entry = all
 		switch n := r.conj[family]; {
 		case p.empty:
 		case n == nil:
-			w.product(p.base, p.clauses)
+			w.atPorts(p, func(base []ovs.FieldMatch) { w.product(base, p.clauses) })
 		default:
-			w.product(append(slices.Clip(p.base), ovs.ConjID(n.id)), nil)
-			w.flow.Cookie = c.l.cookie(FeatureClause, "")
-			w.clauses(p, n.id)
+			w.conjunction(p, n.id, c.l.cookie(FeatureClause, ""))
 		}
 	}
 	return w.entries
@@ -183,7 +229,7 @@ func (c *Compiler) write(r *rule) {
 	for _, e := range r.entries {
 		old[placeOf(&e.flow)] = e
 	}
-	r.entries = c.entriesOf(r)
+	r.entries = c.entriesOf(r, nil)
 	for _, e := range r.entries {
 		p := placeOf(&e.flow)
 		if was, ok := old[p]; ok {
@@ -197,6 +243,37 @@ func (c *Compiler) write(r *rule) {
 	}
 	for p := range old {
 		c.cells.remove(p, r)
+	}
+}
+
+// A shape is how a rule is written, but for which ports it is for.
+type shape struct {
+	ids     [2]uint32 // of conjunctions
+	several [2]bool
+}
+
+func (r *rule) shape() shape {
+	var out shape
+	for f, n := range r.conj {
+		if n != nil {
+			out.ids[f], out.several[f] = n.id, r.products[f].severalPorts()
+		}
+	}
+	return out
+}
+
+// rewrite brings the entries of a rule up to date of which nothing changed but
+// some ports, by their keys before and now.
+func (c *Compiler) rewrite(r *rule, keys map[uint32]bool) {
+	r.entries = slices.DeleteFunc(r.entries, func(e entry) bool {
+		if keys[e.port] {
+			c.cells.remove(placeOf(&e.flow), r)
+		}
+		return keys[e.port]
+	})
+	for _, e := range c.entriesOf(r, keys) {
+		c.cells.put(e)
+		r.entries = append(r.entries, e)
 	}
 }
 

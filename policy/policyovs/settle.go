@@ -1,6 +1,7 @@
 package policyovs
 
 import (
+	"maps"
 	"net/netip"
 
 	"github.com/tierloom/tierloom/ovs"
@@ -123,17 +124,35 @@ func (c *Compiler) settle() {
 			x.touched = map[netip.Addr]bool{}
 		}
 	}
-	todo := make([]*rule, 0, len(c.dirty))
+	c.expandAll()
 	for r := range c.dirty {
-		todo = append(todo, r)
-	}
-	for _, r := range todo {
-		c.expand(r)
-	}
-	for r := range c.dirty { // more than before, if numbers moved
 		c.write(r)
 	}
-	c.dirty = map[*rule]bool{}
+	for r, keys := range c.moved {
+		if !c.dirty[r] {
+			c.rewrite(r, keys)
+		}
+	}
+	c.dirty, c.moved = map[*rule]bool{}, map[*rule]map[uint32]bool{}
+}
+
+// expandAll takes the rules apart that are to be written again, and those of
+// ports that moved, which are to be written again if that changes their shape.
+func (c *Compiler) expandAll() {
+	todo := maps.Clone(c.dirty) // to which numbers that move add others
+	for r := range todo {
+		c.expand(r)
+	}
+	for r := range c.moved {
+		if todo[r] {
+			continue
+		}
+		before := r.shape()
+		c.expand(r)
+		if r.shape() != before {
+			c.dirty[r] = true
+		}
+	}
 }
 
 // expand takes a rule apart and numbers its conjunctions.
