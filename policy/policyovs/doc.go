@@ -24,6 +24,14 @@
 // From then on, each [Compiler.Apply] of a [policy.Change] returns what it
 // changes. [Flows] compiles a program at once.
 //
+// # Updates
+//
+// A [Delta] belongs in one bundle, as [ovs.Bridge.Sync] sends it: then each end
+// decides about a packet by the rules before it or by those after it, never by
+// a mixture of both. The two ends of one packet may still differ in that, as
+// they do on two hosts; and the datapath goes on by what it has cached of the flows
+// before until its next sweep ("ovs-appctl revalidator/purge" makes it forget).
+//
 // # Established connections
 //
 // Packets in the direction of the first are matched with the rules each time,
@@ -60,6 +68,9 @@
 // The cookie of a rule's flows names the rule (see [Layout.RuleCookie]): the sum
 // of the counters in a table are its hits at that end. Clauses of conjunctions
 // and addresses of sets have a cookie of their own and count nothing.
+//
+// A flow holds about 4,000 conjunctions: no more rules of one priority can share
+// a match in their clauses. A switch refuses the bundle then, as a whole.
 //
 // Reject is compiled to a drop: the sender is not told. Logged is not acted upon.
 //
