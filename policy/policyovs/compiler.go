@@ -83,7 +83,7 @@ func NewCompiler(l Layout, have ...ovs.Flow) (*Compiler, error) {
 	for d, s := range []stage{l.egress(), l.ingress()} {
 		c.sides[d] = &side{stage: s, conj: newNumbers()}
 		for f := range families {
-			c.sides[d].spaces[f] = newSpace(d, f, func(x *set) { c.touch(x, d, false) })
+			c.sides[d].spaces[f] = newSpace(d, f, func(x *set) { c.touch(x.users[d]) })
 		}
 	}
 	for _, f := range have {
@@ -132,23 +132,9 @@ func comparePorts(a, b Port) int { return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.
 // setPorts follows a change of the ports, and of what becomes of their packets
 // that no rule matches.
 func (c *Compiler) setPorts(def *policy.Action, change PortChange) {
-	ids := slices.Clone(change.Gone)
-	for _, p := range change.Set {
-		ids = append(ids, p.ID)
-	}
-	if def != nil && *def != c.def {
-		ids = ids[:0]
-		for id := range c.ports {
-			ids = append(ids, id)
-		}
-		for _, p := range change.Set {
-			if _, ok := c.ports[p.ID]; !ok {
-				ids = append(ids, p.ID)
-			}
-		}
-	}
-	keys := map[string]uint32{}
-	for _, id := range ids {
+	ids := c.concerned(def, change)
+	keys := map[string]uint32{} // before
+	for id := range ids {
 		if p, ok := c.ports[id]; ok {
 			for _, f := range c.flowsOf(p) {
 				c.cells.remove(placeOf(&f), nil)
@@ -160,33 +146,53 @@ func (c *Compiler) setPorts(def *policy.Action, change PortChange) {
 		c.def = *def
 	}
 	for _, id := range change.Gone {
-		delete(c.byKey, c.ports[id].Key)
 		delete(c.ports, id)
 	}
 	for _, p := range change.Set {
-		if old, ok := c.ports[p.ID]; ok {
-			delete(c.byKey, old.Key)
-		}
-	}
-	for _, p := range change.Set {
 		p.IPs = slices.Clone(p.IPs)
-		c.ports[p.ID], c.byKey[p.Key] = p, p.ID
+		c.ports[p.ID] = p
 	}
-	for _, id := range ids {
+	for id := range ids {
+		delete(c.byKey, keys[id])
+	}
+	for id := range ids {
 		p, ok := c.ports[id]
 		if ok {
+			c.byKey[p.Key] = id
 			c.putAll(c.flowsOf(p))
 		}
 		if p.Key != keys[id] {
-			for r := range c.rulesAt[id] {
-				if c.moved[r] == nil {
-					c.moved[r] = map[uint32]bool{}
-				}
-				for _, key := range []uint32{p.Key, keys[id]} {
-					if key != 0 {
-						c.moved[r][key] = true
-					}
-				}
+			c.move(id, keys[id], p.Key)
+		}
+	}
+}
+
+// concerned returns the ids of ports whose flows a change may change.
+func (c *Compiler) concerned(def *policy.Action, change PortChange) map[string]bool {
+	ids := map[string]bool{}
+	if def != nil && *def != c.def {
+		for id := range c.ports {
+			ids[id] = true
+		}
+	}
+	for _, id := range change.Gone {
+		ids[id] = true
+	}
+	for _, p := range change.Set {
+		ids[p.ID] = true
+	}
+	return ids
+}
+
+// move marks the rules that name a port whose key is another; 0 is no port.
+func (c *Compiler) move(id string, keys ...uint32) {
+	for r := range c.rulesAt[id] {
+		if c.moved[r] == nil {
+			c.moved[r] = map[uint32]bool{}
+		}
+		for _, key := range keys {
+			if key != 0 {
+				c.moved[r][key] = true
 			}
 		}
 	}
@@ -290,7 +296,7 @@ func (c *Compiler) link(r *rule) {
 	}
 	for _, id := range r.Peers.Sets {
 		x := c.set(id)
-		x.users[dirOf(r.Direction)][r] = true
+		x.namedBy(r)[r] = true
 		r.sets = append(r.sets, x)
 	}
 }
@@ -309,7 +315,7 @@ func (c *Compiler) unlink(r *rule) {
 	}
 	d := dirOf(r.Direction)
 	for _, x := range r.sets {
-		delete(x.users[d], r)
+		delete(x.namedBy(r), r)
 	}
 	for _, n := range r.conj {
 		if n != nil {

@@ -16,15 +16,16 @@ type set struct {
 	id      string
 	there   bool // in the program; else only rules name it
 	members map[netip.Prefix]bool
-	wide    []netip.Prefix // of the members those that are more than an address
-	users   [2]map[*rule]bool
+	wide    []netip.Prefix        // of the members those that are more than an address
+	users   [2]map[*rule]bool     // rules that name it, by direction
+	others  [2]map[*rule]bool     // rules that exclude it
 	classes [2][2]map[*class]bool // that are part of it, by direction and family
 }
 
 func newSet(id string) *set {
 	s := &set{id: id, members: map[netip.Prefix]bool{}}
 	for d := range s.users {
-		s.users[d] = map[*rule]bool{}
+		s.users[d], s.others[d] = map[*rule]bool{}, map[*rule]bool{}
 		for f := range s.classes[d] {
 			s.classes[d][f] = map[*class]bool{}
 		}
@@ -33,13 +34,19 @@ func newSet(id string) *set {
 }
 
 // known reports whether a direction looks the set's addresses up.
-func (s *set) known(d int) bool {
-	for r := range s.users[d] {
-		if !r.Peers.Excluded {
-			return true
-		}
+func (s *set) known(d int) bool { return len(s.users[d]) > 0 }
+
+// namedBy returns those of users and others that a rule belongs to.
+func (s *set) namedBy(r *rule) map[*rule]bool {
+	if r.Peers.Excluded {
+		return s.others[dirOf(r.Direction)]
 	}
-	return false
+	return s.users[dirOf(r.Direction)]
+}
+
+// named reports whether any rule names or excludes it.
+func (s *set) named() bool {
+	return len(s.users[0])+len(s.users[1])+len(s.others[0])+len(s.others[1]) > 0
 }
 
 // change adds and removes members, and says whether wide ones are among them.

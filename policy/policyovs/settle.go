@@ -59,7 +59,7 @@ func (c *Compiler) setSets(changes []policy.SetChange, was map[*set][2]bool) {
 				c.each(d, x.all(), x, (*space).join)
 			}
 		}
-		if !x.there && len(x.users[0])+len(x.users[1]) == 0 {
+		if !x.there && !x.named() {
 			delete(c.sets, x.id)
 		}
 	}
@@ -80,10 +80,10 @@ func (c *Compiler) setSet(x *set, s policy.SetChange, before, now [2]bool) {
 			c.each(d, s.Added, x, (*space).join)
 		}
 		if wide {
-			c.touch(x, d, false)
+			c.touch(x.users[d])
 		}
 		if moved || len(s.Added)+len(removed) > 0 {
-			c.touch(x, d, true)
+			c.touch(x.others[d])
 		}
 	}
 }
@@ -104,12 +104,10 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// touch marks the rules of a direction that name a set, or exclude it.
-func (c *Compiler) touch(x *set, d int, excluded bool) {
-	for r := range x.users[d] {
-		if r.Peers.Excluded == excluded {
-			c.dirty[r] = true
-		}
+// touch marks rules to be written again.
+func (c *Compiler) touch(rules map[*rule]bool) {
+	for r := range rules {
+		c.dirty[r] = true
 	}
 }
 
