@@ -9,14 +9,6 @@ import (
 	"github.com/tierloom/tierloom/policy"
 )
 
-// A Port is a port of the bridge, one of those that the program is for.
-type Port struct {
-	ID  string
-	Key uint32 // 1 to 65535, also its ct zone
-	MAC ovs.MAC
-	IPs []netip.Addr
-}
-
 // Flows compiles all stages, as [Compiler.Flows] returns them.
 func Flows(prog *policy.Program, ports []Port, l Layout) ([]ovs.Flow, error) {
 	if prog == nil {
