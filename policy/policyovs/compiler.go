@@ -100,9 +100,7 @@ func (c *Compiler) Apply(change policy.Change, ports PortChange) (Delta, error) 
 	}
 	if !c.begun {
 		c.begun = true
-		b := compiler{l: c.l}
-		b.common()
-		c.putAll(b.flows)
+		c.putAll(c.shared())
 	}
 	c.setPorts(change.Default, ports)
 	was := c.known(change)

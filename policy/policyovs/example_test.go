@@ -36,7 +36,7 @@ func ExampleFlows() {
 		}
 	}
 	// Output:
-	// table=72,priority=28001,eth_type=0x800,conj_id=3591299153 actions=ct(commit,zone=NXM_NX_REG5[0..15]),goto_table:80
+	// table=72,priority=28001,eth_type=0x800,conj_id=3591299153 actions=set_field:0x400/0x1f00->reg6,goto_table:73
 	// table=72,priority=28001,eth_type=0x800,nw_proto=6,tcp_dst=22 actions=conjunction(3591299153,2/2)
 	// table=72,priority=28001,eth_type=0x800,nw_proto=6,tcp_dst=5432 actions=conjunction(3591299153,2/2)
 	// table=72,priority=28001,eth_type=0x800,nw_proto=6,tcp_dst=6000/0xfff8 actions=conjunction(3591299153,2/2)

@@ -50,19 +50,19 @@ var families = [...]uint16{ethIPv4, ethIPv6}
 
 // A stage is one end: where a packet leaves a port, or reaches one.
 type stage struct {
-	dir                   policy.Direction
-	ct, sets, rules, next uint8
-	reg                   int // holds the key of the port
-	passed                uint32
-	ownAddr, farAddr      func(netip.Prefix) ovs.FieldMatch
+	dir                            policy.Direction
+	ct, sets, rules, verdict, next uint8
+	reg                            int // holds the key of the port
+	passed                         uint32
+	ownAddr, farAddr               func(netip.Prefix) ovs.FieldMatch
 }
 
 func (l Layout) egress() stage {
-	return stage{dir: policy.Egress, ct: l.EgressCT, sets: l.EgressSets, rules: l.EgressRules, next: l.L2, reg: l.Source, passed: 1, ownAddr: ovs.IPSrc, farAddr: ovs.IPDst}
+	return stage{dir: policy.Egress, ct: l.EgressCT, sets: l.EgressSets, rules: l.EgressRules, verdict: l.EgressVerdict, next: l.L2, reg: l.Source, passed: 1, ownAddr: ovs.IPSrc, farAddr: ovs.IPDst}
 }
 
 func (l Layout) ingress() stage {
-	return stage{dir: policy.Ingress, ct: l.IngressCT, sets: l.IngressSets, rules: l.IngressRules, next: l.Output, reg: l.Dest, passed: 2, ownAddr: ovs.IPDst, farAddr: ovs.IPSrc}
+	return stage{dir: policy.Ingress, ct: l.IngressCT, sets: l.IngressSets, rules: l.IngressRules, verdict: l.IngressVerdict, next: l.Output, reg: l.Dest, passed: 2, ownAddr: ovs.IPDst, farAddr: ovs.IPSrc}
 }
 
 // A compiler collects flows that are not of rules.
@@ -79,11 +79,13 @@ func (c *compiler) common() {
 		c.add(s.ct, prioMiss, FeatureStage, "", nil)
 		for _, eth := range families {
 			c.add(s.sets, prioInvalid, FeatureStage, "", match(ovs.EthType(eth), ovs.CTState(ovs.CTTrk|ovs.CTInv, 0)))
-			c.add(s.sets, prioReply, FeatureStage, "", match(ovs.EthType(eth), ovs.CTState(ovs.CTTrk|ovs.CTEst|ovs.CTRpl, 0)), ovs.Goto(s.next))
+			c.replies(s, eth)
+			c.verdicts(s, eth)
 			c.add(s.sets, prioReply, FeatureStage, "", match(ovs.EthType(eth), ovs.CTState(ovs.CTTrk|ovs.CTRel, 0)), ovs.Goto(s.next))
 		}
 		c.add(s.sets, prioMiss, FeatureStage, "", nil, ovs.Goto(s.rules))
 		c.add(s.rules, prioMiss, FeatureStage, "", nil)
+		c.add(s.verdict, prioMiss, FeatureStage, "", nil)
 	}
 }
 
@@ -98,17 +100,12 @@ func (c *compiler) port(p Port) {
 // matches. The registers of classes are empty when packets come to a -sets stage.
 func (c *compiler) tracking(s stage, p Port) {
 	zone := ovs.RegField(c.l.Zone).Bits(0, 16)
-	track := append(c.l.empty(), ovs.CT(ovs.CTOptions{ZoneField: &zone, HasTable: true, Table: s.sets}))
+	track := append(c.l.empty(), ovs.SetField(ovs.RegMasked(c.l.Scratch, 0, s.passed)), ovs.CT(ovs.CTOptions{ZoneField: &zone, HasTable: true, Table: s.sets}))
 	key := ovs.Reg(s.reg, p.Key)
 	for _, eth := range families {
 		c.add(s.ct, prioPort, FeatureStage, p.ID, match(key, ovs.EthType(eth)), track...)
-		if c.def == policy.Allow {
-			c.add(s.rules, prioDefault, FeatureStage, p.ID, match(key, ovs.EthType(eth)), c.allow(s)...)
-		}
 	}
-	if c.def != policy.Allow {
-		c.add(s.rules, prioDefault, FeatureStage, p.ID, match(key))
-	}
+	c.add(s.rules, prioDefault, FeatureStage, p.ID, match(key), c.defaults(s)...)
 	c.add(s.ct, prioPort, FeatureStage, p.ID, match(key, ovs.EthType(ethARP)), ovs.Goto(s.next))
 	if !slices.ContainsFunc(p.IPs, netip.Addr.Is6) {
 		return
@@ -131,23 +128,6 @@ func (l Layout) empty() []ovs.Action {
 		r++
 	}
 	return out
-}
-
-// act is what a rule does.
-func (c *compiler) act(s stage, r *policy.ProgramRule) []ovs.Action {
-	switch r.Action {
-	case policy.Allow:
-		return c.allow(s)
-	case policy.Pass:
-		return []ovs.Action{ovs.SetField(ovs.RegMasked(c.l.Scratch, s.passed, s.passed)), ovs.Resubmit(s.rules)}
-	}
-	return nil
-}
-
-// allow commits the connection in the port's zone and goes on.
-func (c *compiler) allow(s stage) []ovs.Action {
-	zone := ovs.RegField(c.l.Zone).Bits(0, 16)
-	return []ovs.Action{ovs.CT(ovs.CTOptions{Commit: true, ZoneField: &zone}), ovs.Goto(s.next)}
 }
 
 func (c *compiler) add(table uint8, prio uint16, feature uint8, object string, m []ovs.FieldMatch, actions ...ovs.Action) {

@@ -51,7 +51,18 @@ func (p packet) matches(m ovs.Match) bool {
 type outcome struct {
 	table     uint8 // 0: dropped
 	committed int   // how often
+	copies    int   // to the agent
 	path      []ovs.Flow
+}
+
+// decided returns the flow that decided, before the -verdict stage.
+func (o outcome) decided() ovs.Flow {
+	for _, f := range slices.Backward(o.path) {
+		if f.Table != 33 && f.Table != 73 {
+			return f
+		}
+	}
+	return ovs.Flow{}
 }
 
 // run sends a packet to a table. It goes on with tracked as its ct_state.
@@ -83,6 +94,8 @@ func (m *machine) run(p packet, table uint8, tracked ovs.FieldMatch) (outcome, e
 				}
 			case ovs.GotoAction:
 				next = int(a.Table)
+			case ovs.ControllerAction:
+				o.copies++
 			case ovs.ResubmitAction:
 				next = int(a.Table)
 			case ovs.SetFieldAction:

@@ -17,17 +17,26 @@ var (
 // A Layout says where in a bridge's pipeline the flows go.
 type Layout struct {
 	// Tables of the stages compiled here.
-	Spoofguard, EgressCT, EgressSets, EgressRules, IngressCT, IngressSets, IngressRules uint8
+	Spoofguard, EgressCT, EgressSets, EgressRules, EgressVerdict, IngressCT, IngressSets, IngressRules, IngressVerdict uint8
 	// Tables that packets are handed to: after spoofguard, after egress, after ingress.
 	ARP, L2, Output uint8
 	// Registers 0 to 15: key of the source port, key of the destination port,
-	// connection tracking zone, and one whose bits 0 and 1 are zero when packets
-	// come, for [policy.Pass].
-	Source, Dest, Zone, Scratch int
+	// connection tracking zone, one whose bits 0 and 1 are for [policy.Pass] and
+	// 8 to 12 for the -verdict stages, and the number of the rule that decided.
+	Source, Dest, Zone, Scratch, Rule int
 	// Class is the first of Classes registers that a -sets stage writes for the
 	// -rules stage after it. More of them make fewer flows where addresses are
 	// in many sets.
 	Class, Classes int
+	// Generation marks the connections that are allowed from now on, in ct_mark. The
+	// replies of others are shown to the [Agent]. Change it when what was allowed
+	// is not any more, see [Narrows].
+	Generation uint32
+	// Meters that limit the packets to be answered, the copies to be logged, and
+	// the replies to be looked at; 0 is none. See [Layout.Meters].
+	RejectMeter, LogMeter, ReplyMeter uint32
+	// LogDrops logs all packets that are denied, by whatever rule or by none.
+	LogDrops bool
 	// Owner and the first of the four features of the cookies, see [ovs.MakeCookie].
 	Owner, Feature uint8
 }
@@ -49,8 +58,9 @@ const (
 // DefaultLayout returns the layout of a host bridge.
 func DefaultLayout() Layout {
 	return Layout{
-		Spoofguard: 10, ARP: 20, EgressCT: 30, EgressSets: 31, EgressRules: 32, L2: 40, IngressCT: 70, IngressSets: 71, IngressRules: 72, Output: 80,
-		Source: 0, Dest: 1, Zone: 5, Scratch: 6, Class: 8, Classes: 8,
+		Spoofguard: 10, ARP: 20, EgressCT: 30, EgressSets: 31, EgressRules: 32, EgressVerdict: 33, L2: 40, IngressCT: 70, IngressSets: 71, IngressRules: 72, IngressVerdict: 73, Output: 80,
+		Source: 0, Dest: 1, Zone: 5, Scratch: 6, Rule: 7, Class: 8, Classes: 8,
+		RejectMeter: 0x7401, LogMeter: 0x7402, ReplyMeter: 0x7403,
 		Owner: DefaultOwner, Feature: DefaultFeature,
 	}
 }
@@ -80,7 +90,7 @@ func (l Layout) Validate() error {
 	fault := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("policyovs: layout: %s: %w", fmt.Sprintf(format, args...), ErrInvalid))
 	}
-	tables := []uint8{l.Spoofguard, l.ARP, l.EgressCT, l.EgressSets, l.EgressRules, l.L2, l.IngressCT, l.IngressSets, l.IngressRules, l.Output}
+	tables := []uint8{l.Spoofguard, l.ARP, l.EgressCT, l.EgressSets, l.EgressRules, l.EgressVerdict, l.L2, l.IngressCT, l.IngressSets, l.IngressRules, l.IngressVerdict, l.Output}
 	for i := 1; i < len(tables); i++ {
 		if tables[i] <= tables[i-1] {
 			fault("tables %v do not increase", tables)
@@ -91,7 +101,7 @@ func (l Layout) Validate() error {
 		fault("there is no table 255")
 	}
 	seen := map[int]bool{}
-	registers := []int{l.Source, l.Dest, l.Zone, l.Scratch}
+	registers := []int{l.Source, l.Dest, l.Zone, l.Scratch, l.Rule}
 	for i := range min(l.Classes, 16) {
 		registers = append(registers, l.Class+i)
 	}

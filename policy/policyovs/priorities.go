@@ -14,7 +14,8 @@ var bands = [...]uint16{60000, 52000, 44000, 36000, 12000, 2000}
 func peers(a, b *policy.ProgramRule) bool {
 	x, y := a.Order, b.Order
 	x.Position, y.Position = 0, 0
-	return x == y && x.Rule > 0 && a.Action == b.Action
+	return x == y && x.Rule > 0 && a.Action == b.Action &&
+		a.Logged == b.Logged && a.Stateless == b.Stateless && a.Established == b.Established
 }
 
 // prioritize gives the rules of one direction, in the order in which they are

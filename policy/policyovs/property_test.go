@@ -107,6 +107,7 @@ func TestFlowsProperty(t *testing.T) {
 		e, err := w.Engine(rnd)
 		require.NoError(t, err)
 		prog, ports := e.Program(w.Local), portsOf(w)
+		special := vary(prog, rnd)
 		flows, err := policyovs.Flows(prog, ports, l)
 		require.NoError(t, err, "seed %d", seed)
 		checkFlows(t, flows)
@@ -134,14 +135,23 @@ func TestFlowsProperty(t *testing.T) {
 					what := func() string {
 						return fmt.Sprintf("seed %d %s %+v: want %s, got table %d by\n%s\n%s", seed, d, x, want.Why, got.table, dump(got.path), dump(flows))
 					}
-					if want.Allowed() != (got.table == out) {
+					v := verdict(want, d)
+					r := special[v.Section+"/"+v.Rule]
+					if sharing(w, v) {
+						r = policy.ProgramRule{}
+					}
+					allowed := want.Allowed() || state == isEst && r.Established == policy.Keep
+					if allowed != (got.table == out) {
 						require.FailNow(t, what())
 					}
-					if want.Allowed() && got.committed != 1 || !want.Allowed() && got.committed != 0 {
+					if committed := allowed && !(want.Allowed() && r.Stateless); committed != (got.committed == 1) || got.committed > 1 {
 						require.FailNow(t, "commit: "+what())
 					}
-					v := verdict(want, d)
-					by := got.path[len(got.path)-1]
+					told := want.Verdict == policy.Reject && !allowed || r.Logged && (r.Stateless || state == isNew || !allowed)
+					if told != (got.copies == 1) {
+						require.FailNow(t, "copies: "+what())
+					}
+					by := got.decided()
 					if v.Section == "" && by.Priority != 1000 || v.Section != "" && !sharing(w, v) && names[by.Cookie] != v.Section+"/"+v.Rule {
 						require.FailNow(t, "counted elsewhere: "+what())
 					}
@@ -160,6 +170,36 @@ func TestFlowsProperty(t *testing.T) {
 	t.Log(tries, conjunctions)
 	require.Greater(t, conjunctions, 50, "conjunctions are hardly tried")
 	require.Greater(t, min(tries[policy.Allow], tries[policy.Drop], tries[policy.Reject]), 50, "an action is hardly tried")
+}
+
+// vary makes rules log, sections stateless and such as keep what is established,
+// and returns the rules. Peers stay as they are: any of them may decide.
+func vary(p *policy.Program, rnd *rand.Rand) map[string]policy.ProgramRule {
+	sections := map[string][2]bool{}
+	out := map[string]policy.ProgramRule{}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		if r.Order.Rule > 0 || r.Action == policy.Pass {
+			continue
+		}
+		s, ok := sections[r.Section]
+		if !ok {
+			s = [2]bool{rnd.IntN(3) == 0, rnd.IntN(3) == 0}
+			sections[r.Section] = s
+		}
+		r.Stateless = s[0]
+		if s[1] {
+			r.Established = policy.Keep
+		}
+		name := r.Section + "/" + r.Rule
+		if old, ok := out[name]; ok {
+			r.Logged = old.Logged
+		} else {
+			r.Logged = rnd.IntN(3) == 0
+		}
+		out[name] = *r
+	}
+	return out
 }
 
 func verdict(d policy.Decision, dir policy.Direction) *policy.Verdict {
