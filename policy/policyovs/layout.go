@@ -28,7 +28,7 @@ type Layout struct {
 	// -rules stage after it. More of them make fewer flows where addresses are
 	// in many sets.
 	Class, Classes int
-	// Generation marks the connections that are allowed from now on, in ct_mark. The
+	// Generation, below 1<<31, marks the connections that are allowed from now on, in ct_mark. The
 	// replies of others are shown to the [Agent]. Change it when what was allowed
 	// is not any more, see [Narrows].
 	Generation uint32
@@ -113,6 +113,9 @@ func (l Layout) Validate() error {
 	}
 	if l.Classes < 1 || l.Classes > 12 {
 		fault("%d registers for classes, not 1 to 12", l.Classes)
+	}
+	if l.Generation >= markAllowed {
+		fault("generation %d is not below 1<<31", l.Generation)
 	}
 	if l.Feature > 0xff-FeatureClause {
 		fault("feature %#x leaves no room for %d", l.Feature, FeatureClause+1)

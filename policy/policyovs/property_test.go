@@ -130,7 +130,11 @@ func TestFlowsProperty(t *testing.T) {
 					in, out = l.IngressCT, l.Output
 				}
 				for _, state := range []ovs.FieldMatch{isNew, isEst} {
-					got, err := m.run(newPacket(fields(x, keyOf(ports, k.SrcPort), keyOf(ports, k.DstPort), d)...), in, state)
+					p := newPacket(fields(x, keyOf(ports, k.SrcPort), keyOf(ports, k.DstPort), d)...)
+					if state == isEst {
+						p[ovs.FieldCTMark] = ovs.CTMark(1 << 31).Value
+					}
+					got, err := m.run(p, in, state)
 					require.NoError(t, err)
 					what := func() string {
 						return fmt.Sprintf("seed %d %s %+v: want %s, got table %d by\n%s\n%s", seed, d, x, want.Why, got.table, dump(got.path), dump(flows))

@@ -23,13 +23,24 @@ const (
 	copyReply   = "R" // a reply of a connection that was allowed by other rules
 )
 
-// logLen is as much of a frame as a log is made from.
-const logLen = 160
+// markAllowed in ct_mark says that the port has allowed the connection; the other
+// bits are the generation that did. Connection tracking itself calls what has no
+// reply yet new, however often it was allowed.
+const markAllowed uint32 = 1 << 31
+
+func (l Layout) mark() uint32 { return l.Generation | markAllowed }
+
+// logLen is as much of a frame as a log is made from. wholeLen is all of it.
+const (
+	logLen   = 160
+	wholeLen = 0xffff
+)
 
 // Priorities of the -verdict stage.
 const (
-	prioKept uint16 = 60 - 10*iota
+	prioKept uint16 = 70 - 10*iota
 	prioStateless
+	prioKnown
 	prioFirst
 	prioAllowed
 	prioRejected
@@ -83,11 +94,12 @@ func (c *compiler) verdicts(s stage, eth uint16) {
 		c.add(s.verdict, prio, FeatureStage, "", append(state, ovs.EthType(eth), ovs.RegMasked(c.l.Scratch, bits, bits)), actions...)
 	}
 	log, rejected := c.toAgent(logLen, copyVerdict, c.l.LogMeter), c.toAgent(rejectLen, copyVerdict, c.l.RejectMeter)
-	established, fresh := match(ovs.CTState(ovs.CTTrk|ovs.CTEst, 0)), match(ovs.CTState(ovs.CTTrk|ovs.CTNew, 0))
-	add(prioKept, verdictKeep, established, c.allow(s)...)
+	known := match(ovs.CTMarkMasked(markAllowed, markAllowed))
+	add(prioKept, verdictKeep, known, c.allow(s)...)
 	add(prioStateless+1, verdictAllow|verdictStateless|verdictLog, nil, log, ovs.Goto(s.next))
 	add(prioStateless, verdictAllow|verdictStateless, nil, ovs.Goto(s.next))
-	add(prioFirst, verdictAllow|verdictLog, fresh, append([]ovs.Action{log}, c.allow(s)...)...)
+	add(prioKnown, verdictAllow|verdictLog, known, c.allow(s)...)
+	add(prioFirst, verdictAllow|verdictLog, nil, append([]ovs.Action{log}, c.allow(s)...)...)
 	add(prioAllowed, verdictAllow, nil, c.allow(s)...)
 	add(prioRejected, verdictReject, nil, rejected)
 	add(prioLogged, verdictLog, nil, log)
@@ -97,15 +109,15 @@ func (c *compiler) verdicts(s stage, eth uint16) {
 // allowed before the rules became narrower are shown to the agent, see [Agent].
 func (c *compiler) replies(s stage, eth uint16) {
 	reply := match(ovs.EthType(eth), ovs.CTState(ovs.CTTrk|ovs.CTEst|ovs.CTRpl, 0))
-	c.add(s.sets, prioReply, FeatureStage, "", append(reply, ovs.CTMark(c.l.Generation)), ovs.Goto(s.next))
-	c.add(s.sets, prioReply-1, FeatureStage, "", reply, c.toAgent(logLen, copyReply, c.l.ReplyMeter), ovs.Goto(s.next))
+	c.add(s.sets, prioReply, FeatureStage, "", append(reply, ovs.CTMark(c.l.mark())), ovs.Goto(s.next))
+	c.add(s.sets, prioReply-1, FeatureStage, "", reply, c.toAgent(wholeLen, copyReply, c.l.ReplyMeter), ovs.Goto(s.next))
 }
 
 // allow commits the connection in the port's zone, as one of this generation,
 // and goes on.
 func (c *compiler) allow(s stage) []ovs.Action {
 	zone := ovs.RegField(c.l.Zone).Bits(0, 16)
-	mark := ovs.SetField(ovs.CTMark(c.l.Generation))
+	mark := ovs.SetField(ovs.CTMark(c.l.mark()))
 	return []ovs.Action{ovs.CT(ovs.CTOptions{Commit: true, ZoneField: &zone, Exec: []ovs.Action{mark}}), ovs.Goto(s.next)}
 }
 
