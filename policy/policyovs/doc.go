@@ -6,10 +6,12 @@
 //	spoofguard     a port uses its own MAC and IP addresses, in ARP and ND too
 //	egress-ct      IP -> ct in the zone of the source port; ARP, ND -> l2
 //	egress-sets    replies -> l2; the destination's classes -> registers
-//	egress-rules   rules at the source port -> ct(commit) -> l2
+//	egress-rules   rules at the source port
+//	egress-verdict ct(commit) -> l2; or to the agent, or neither
 //	ingress-ct     IP -> ct in the zone of the destination port; ARP, ND -> output
 //	ingress-sets   replies -> output; the source's classes -> registers
-//	ingress-rules  rules at the destination port -> ct(commit) -> output
+//	ingress-rules  rules at the destination port
+//	ingress-verdict ct(commit) -> output; or to the agent, or neither
 //
 // Packets come with the key of the source port in register Source (0: from a
 // tunnel, already checked on its way out), that of the destination port in Dest,
@@ -34,11 +36,37 @@
 //
 // # Established connections
 //
-// Packets in the direction of the first are matched with the rules each time,
-// so that a new drop ends what is established. Replies (+est+rpl) and related
-// ICMP errors (+rel) pass without: what only replies keep alive, such as a
-// stream of datagrams, goes on until the connection's zone is flushed. Invalid
-// packets are dropped.
+// Packets in the direction of the first are matched with the rules each time:
+// what a rule of now denies is dropped at once. Replies (+est+rpl) and related
+// ICMP errors (+rel) pass without. What is allowed leaves the generation
+// of the rules in the connection's ct_mark, see [Layout.Generation]. Where a change may
+// deny what was allowed ([Narrows]), the generation changes, and with it which
+// replies pass unseen: of the others a copy goes to the [Agent], which asks the
+// rules about the first packet of their connection.
+//
+//   - If they allow it, the connection becomes one of this generation.
+//   - If it is denied by a rule of a section that is [policy.Keep], so it does. Such
+//     rules pass packets in the direction of the first, too, if the port has
+//     allowed the connection before.
+//   - Otherwise its entry, and no other, is removed from the port's zone. Replies are then
+//     the first packets of a connection of their own.
+//
+// So what is denied ends for TCP with the first packet of the client, and for what
+// only replies keep alive, such as a stream of datagrams, with the first reply
+// that the agent looks at; what is still allowed loses no packet. Packets of a
+// stateless section make no connection: their replies need a rule.
+//
+// Invalid packets are dropped. The switch may use what it has cached of flows for
+// some milliseconds after they changed.
+//
+// # Packets for the agent
+//
+// Rejected packets go to the [Agent], which answers them; what is logged, as a
+// copy: the first packet of a connection that is allowed, each that is denied
+// or allowed by a stateless rule. [Layout.LogDrops] logs all that is denied, also
+// where no rule was met. Each kind has a meter ([Layout.Meters]), so that a flood
+// does not reach the agent; the switch counts what is above ([MeterExcess]). A rejected
+// packet that is above is neither answered nor logged.
 //
 // # Address sets
 //
@@ -66,13 +94,11 @@
 // when the nearest neighbours make room.
 //
 // The cookie of a rule's flows names the rule (see [Layout.RuleCookie]): the sum
-// of the counters in a table are its hits at that end. Clauses of conjunctions
-// and addresses of sets have a cookie of their own and count nothing.
+// of the counters in a table are its hits at that end, see [Counters]. Clauses
+// of conjunctions and addresses of sets have a cookie of their own and count nothing.
 //
 // A flow holds about 4,000 conjunctions: no more rules of one priority can share
 // a match in their clauses. A switch refuses the bundle then, as a whole.
-//
-// Reject is compiled to a drop: the sender is not told. Logged is not acted upon.
 //
 // Flows is pure; it may be called concurrently. Equal input, in any order of
 // ports, gives equal flows.

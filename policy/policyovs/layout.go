@@ -28,9 +28,9 @@ type Layout struct {
 	// -rules stage after it. More of them make fewer flows where addresses are
 	// in many sets.
 	Class, Classes int
-	// Generation, below 1<<31, marks the connections that are allowed from now on, in ct_mark. The
-	// replies of others are shown to the [Agent]. Change it when what was allowed
-	// is not any more, see [Narrows].
+	// Generation, below 1<<31, marks the connections that are allowed from now on,
+	// in ct_mark. The replies of others are shown to the [Agent]. Change it when
+	// what was allowed is not any more, see [Narrows] and [Compiler.Advance].
 	Generation uint32
 	// Meters that limit the packets to be answered, the copies to be logged, and
 	// the replies to be looked at; 0 is none. See [Layout.Meters].
