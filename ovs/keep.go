@@ -20,7 +20,10 @@ type Link interface {
 // KeepConfig tunes [Bridge.Keep]. The zero value is good.
 type KeepConfig struct {
 	// AuditEvery is how often the share is read and repaired. Zero means 5
-	// minutes, negative never.
+	// minutes, negative never. On a new connection the first time is after a
+	// second, the second after four more, and so on until it is AuditEvery: a
+	// switch that was slow may do what a lost connection had sent after the new
+	// one has read what it has.
 	AuditEvery time.Duration
 	// MinBackoff is the wait before a failed connection or sync is tried
 	// again; it doubles each time, up to MaxBackoff, and is shortened at
@@ -31,6 +34,9 @@ type KeepConfig struct {
 	// not call Keep; calls are never concurrent.
 	OnSync func(Report, error)
 }
+
+// firstAudit is when a new connection is audited for the first time.
+const firstAudit = time.Second
 
 // ErrNoSwitch says that a [Bridge] has no connection to a switch.
 var ErrNoSwitch = errors.New("no switch")
@@ -90,11 +96,11 @@ func (k *keeper) session(ctx context.Context, dial func(context.Context) (Link, 
 	wg.Go(func() { cancel(link.Wait()) })
 	k.Use(link)
 	defer k.Use(nil)
-	var audit <-chan time.Time
-	if k.cfg.AuditEvery > 0 {
-		t := time.NewTicker(k.cfg.AuditEvery)
-		defer t.Stop()
-		audit = t.C
+	every := min(firstAudit, k.cfg.AuditEvery)
+	audit := time.NewTimer(every)
+	defer audit.Stop()
+	if k.cfg.AuditEvery < 0 {
+		audit.Stop()
 	}
 	due := false
 	for {
@@ -112,8 +118,10 @@ func (k *keeper) session(ctx context.Context, dial func(context.Context) (Link, 
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-k.wake:
-		case <-audit:
+		case <-audit.C:
 			due = true
+			every = min(4*every, k.cfg.AuditEvery)
+			audit.Reset(every)
 		}
 	}
 }

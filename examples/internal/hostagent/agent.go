@@ -206,11 +206,17 @@ func (s *session) back() {
 	s.cfg.Health.Set("switch", nil)
 }
 
+// firstAudit is when the flows are read for the first time after the first
+// round of a connection: a switch that was slow may do only then what a lost
+// connection had sent. The time between audits then grows to primeEvery.
+const firstAudit = time.Second
+
 // retryAfter bounds how long a failed round waits when nothing else happens.
 const retryAfter = 500 * time.Millisecond
 
 func (s *session) loop(ctx context.Context) error {
-	again := time.NewTicker(primeEvery)
+	every := firstAudit
+	again := time.NewTimer(every)
 	defer again.Stop()
 	limit := time.NewTimer(s.holdLeft())
 	defer limit.Stop()
@@ -221,6 +227,8 @@ func (s *session) loop(ctx context.Context) error {
 		case <-s.kick:
 		case <-again.C:
 			s.audit = true
+			every = min(4*every, primeEvery)
+			again.Reset(every)
 		case <-limit.C:
 			if err := s.overdue(ctx); err != nil {
 				return err

@@ -9,7 +9,7 @@
 // the first span has arrived the agent touches no flow: what is in the switch
 // goes on forwarding and enforcing. The same holds while the manager is away.
 //
-// Every five minutes the agent reads all its flows, puts back what others
+// Every five minutes, and sooner on a new connection, the agent reads all its flows, puts back what others
 // changed, and logs each flow that it repaired.
 //
 // It outlives restarts of both daemons of the switch. While ovsdb-server is

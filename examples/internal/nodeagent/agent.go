@@ -193,10 +193,16 @@ func (a *Agent) use(s *session) {
 const retryAfter = 500 * time.Millisecond
 
 // auditEvery is how often the switch is read, to repair what others did to it.
-const auditEvery = 5 * time.Minute
+// On a new connection the first time is after firstAudit, and the time between
+// grows: a switch that was slow may do only then what a lost one had sent.
+const (
+	auditEvery = 5 * time.Minute
+	firstAudit = time.Second
+)
 
 func (s *session) loop(ctx context.Context) error {
-	again := time.NewTicker(auditEvery)
+	every := firstAudit
+	again := time.NewTimer(every)
 	defer again.Stop()
 	for {
 		select {
@@ -207,6 +213,8 @@ func (s *session) loop(ctx context.Context) error {
 			s.roundMu.Lock()
 			s.audit = true
 			s.roundMu.Unlock()
+			every = min(4*every, auditEvery)
+			again.Reset(every)
 		}
 		if err := s.round(ctx); err != nil {
 			if ctx.Err() != nil {
