@@ -71,7 +71,10 @@ func parseFlow(text string) (Flow, error) {
 		return f, err
 	}
 	f.Match = match
-	f.Actions, err = parseActions(strings.TrimSpace(actions))
+	if f.Actions, err = parseActions(strings.TrimSpace(actions)); err != nil {
+		return f, err
+	}
+	f.Actions, err = matched(match).expand(f.Actions)
 	return f, err
 }
 

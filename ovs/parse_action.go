@@ -85,6 +85,9 @@ func parseCall(name, arg, tail string) (Action, error) {
 	if a, ok, err := parseNumbered(name, arg); ok {
 		return a, err
 	}
+	if a, ok, err := parseShorthand(name, arg); ok {
+		return a, err
+	}
 	switch name = strings.ToLower(name); name {
 	case "output":
 		return parseOutput(arg)

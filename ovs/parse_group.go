@@ -101,6 +101,8 @@ func parseBucket(s string, id uint32, t GroupType) (Bucket, error) {
 		}
 	}
 	var err error
-	b.Actions, err = parseActions(actions)
+	if b.Actions, err = parseActions(actions); err == nil {
+		b.Actions, err = packetSoFar{}.expand(b.Actions)
+	}
 	return b, err
 }

@@ -44,12 +44,19 @@ func TestParseFlowReadsString(t *testing.T) {
 func TestParseFlowReadsOfctl(t *testing.T) {
 	for text, want := range map[string]string{
 		" cookie=0x0, duration=3.2s, table=2, n_packets=0, n_bytes=0, idle_age=3, priority=1,tcp,nw_dst=10.0.0.1,tp_dst=80 actions=drop": "table=2,priority=1,eth_type=0x800,nw_proto=6,ip_dst=10.0.0.1,tcp_dst=80 actions=drop",
-		"arp,nw_src=10.0.0.1,dl_vlan=5,actions=normal":         "table=0,priority=32768,eth_type=0x806,vlan_vid=0x1005,arp_spa=10.0.0.1 actions=NORMAL",
-		"udp6,tp_src=0x35,actions=5":                           "table=0,priority=32768,eth_type=0x86dd,nw_proto=17,udp_src=53 actions=output:5",
-		"vlan_tci=0x0000/0x1fff actions=drop":                  "table=0,priority=32768,vlan_vid=0x0 actions=drop",
-		"ip,nw_src=10.0.0.0/255.0.0.0 actions=":                "table=0,priority=32768,eth_type=0x800,ip_src=10.0.0.0/8 actions=drop",
-		"dl_vlan=0xffff actions=load:0x5->reg0[0..3]":          "table=0,priority=32768,vlan_vid=0x0 actions=set_field:0x5/0xf->reg0",
-		"ct_state=+trk,ip actions=ct(commit,zone=reg5[0..15])": "table=0,priority=32768,eth_type=0x800,ct_state=+trk actions=ct(commit,zone=NXM_NX_REG5[0..15])",
+		"arp,nw_src=10.0.0.1,dl_vlan=5,actions=normal":               "table=0,priority=32768,eth_type=0x806,vlan_vid=0x1005,arp_spa=10.0.0.1 actions=NORMAL",
+		"actions=enqueue:1:2,output:3":                               "table=0,priority=32768 actions=set_queue:2,output:1,pop_queue,output:3",
+		"actions=enqueue(LOCAL,2)":                                   "table=0,priority=32768 actions=set_queue:2,LOCAL,pop_queue",
+		"actions=mod_vlan_vid:5,mod_vlan_pcp:3":                      "table=0,priority=32768 actions=push_vlan:0x8100,set_field:4101->vlan_vid,set_field:3->vlan_pcp",
+		"dl_vlan=3 actions=mod_vlan_pcp:3,strip_vlan,mod_vlan_vid:5": "table=0,priority=32768,vlan_vid=0x1003 actions=set_field:3->vlan_pcp,pop_vlan,push_vlan:0x8100,set_field:4101->vlan_vid",
+		"actions=clone(mod_vlan_vid:7),mod_vlan_vid:8":               "table=0,priority=32768 actions=clone(push_vlan:0x8100,set_field:4103->vlan_vid),push_vlan:0x8100,set_field:4104->vlan_vid",
+		"udp actions=mod_tp_src:1,mod_tp_dst:2":                      "table=0,priority=32768,eth_type=0x800,nw_proto=17 actions=set_field:1->udp_src,set_field:2->udp_dst",
+		"sctp6 actions=mod_tp_dst:2":                                 "table=0,priority=32768,eth_type=0x86dd,nw_proto=132 actions=set_field:2->sctp_dst",
+		"udp6,tp_src=0x35,actions=5":                                 "table=0,priority=32768,eth_type=0x86dd,nw_proto=17,udp_src=53 actions=output:5",
+		"vlan_tci=0x0000/0x1fff actions=drop":                        "table=0,priority=32768,vlan_vid=0x0 actions=drop",
+		"ip,nw_src=10.0.0.0/255.0.0.0 actions=":                      "table=0,priority=32768,eth_type=0x800,ip_src=10.0.0.0/8 actions=drop",
+		"dl_vlan=0xffff actions=load:0x5->reg0[0..3]":                "table=0,priority=32768,vlan_vid=0x0 actions=set_field:0x5/0xf->reg0",
+		"ct_state=+trk,ip actions=ct(commit,zone=reg5[0..15])":       "table=0,priority=32768,eth_type=0x800,ct_state=+trk actions=ct(commit,zone=NXM_NX_REG5[0..15])",
 	} {
 		f, err := ovs.ParseFlow(text)
 		require.NoError(t, err)
@@ -59,34 +66,38 @@ func TestParseFlowReadsOfctl(t *testing.T) {
 
 func TestParseFlowRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                   "no actions=",
-		"table=1":                            "no actions=",
-		"table=256 actions=drop":             "table=256",
-		"priority=-1 actions=drop":           "priority=-1",
-		"shoe_size=43 actions=drop":          `no field "shoe_size"`,
-		"reg0=1,reg0=2 actions=drop":         "reg0 given twice",
-		"tcp,nw_proto=17 actions=drop":       "nw_proto given twice",
-		"tp_dst=80 actions=drop":             "which field it is",
-		"tcp_dst=80 actions=drop":            "nw_proto needs",
-		"reg0=0x100000000 actions=drop":      "does not fit 32 bits",
-		"tun_id=0x actions=drop":             "is not a number",
-		"vlan_vid=0x2000 actions=drop":       "does not fit 13 bits",
-		"ip,ip_src=10.0.0.0/33 actions=drop": "/33",
-		"ip,ip_src=fd00:: actions=drop":      "32 bits",
-		"ip,ct_state=+trk-trk actions=drop":  "ct_state",
-		"ip,ct_state=+wet actions=drop":      "+wet",
-		"actions=explode":                    `action "explode": no such action`,
-		"actions=ct(commit":                  "parentheses",
-		"actions=ct(commit))":                "parentheses",
-		"actions=move:reg0[]->eth_src[]":     "32 bits to 48",
-		"actions=set_field:1->reg99":         `no field "reg99"`,
-		"actions=load:16->reg0[0..3]":        "does not fit 4 bits",
-		"actions=load:1->reg0[30..33]":       "not bits of a field of 32 bits",
-		"actions=goto_table:1,drop":          "no such action",
-		"table=1 actions=goto_table:1":       "not a later table",
-		"actions=ct(nat(src=1.2.3))":         "1.2.3",
-		"actions=conjunction(1,2)":           "want conjunction",
-		"actions=learn(size=4)":              `no field "size"`,
+		"":                                           "no actions=",
+		"table=1":                                    "no actions=",
+		"table=256 actions=drop":                     "table=256",
+		"priority=-1 actions=drop":                   "priority=-1",
+		"shoe_size=43 actions=drop":                  `no field "shoe_size"`,
+		"reg0=1,reg0=2 actions=drop":                 "reg0 given twice",
+		"tcp,nw_proto=17 actions=drop":               "nw_proto given twice",
+		"tp_dst=80 actions=drop":                     "which field it is",
+		"tcp_dst=80 actions=drop":                    "nw_proto needs",
+		"reg0=0x100000000 actions=drop":              "does not fit 32 bits",
+		"tun_id=0x actions=drop":                     "is not a number",
+		"vlan_vid=0x2000 actions=drop":               "does not fit 13 bits",
+		"ip,ip_src=10.0.0.0/33 actions=drop":         "/33",
+		"ip,ip_src=fd00:: actions=drop":              "32 bits",
+		"ip,ct_state=+trk-trk actions=drop":          "ct_state",
+		"ip,ct_state=+wet actions=drop":              "+wet",
+		"actions=enqueue:1":                          "want a port and a queue",
+		"actions=mod_vlan_vid:4096":                  "more than 4095",
+		"ip actions=mod_tp_src:1":                    "mod_tp_src:1 without a protocol",
+		"ip actions=ct(commit,exec(mod_vlan_vid:1))": "exec of ct",
+		"actions=explode":                            `action "explode": no such action`,
+		"actions=ct(commit":                          "parentheses",
+		"actions=ct(commit))":                        "parentheses",
+		"actions=move:reg0[]->eth_src[]":             "32 bits to 48",
+		"actions=set_field:1->reg99":                 `no field "reg99"`,
+		"actions=load:16->reg0[0..3]":                "does not fit 4 bits",
+		"actions=load:1->reg0[30..33]":               "not bits of a field of 32 bits",
+		"actions=goto_table:1,drop":                  "no such action",
+		"table=1 actions=goto_table:1":               "not a later table",
+		"actions=ct(nat(src=1.2.3))":                 "1.2.3",
+		"actions=conjunction(1,2)":                   "want conjunction",
+		"actions=learn(size=4)":                      `no field "size"`,
 		"actions=" + strings.Repeat("ct(", 99) + strings.Repeat(")", 99): "parentheses",
 	} {
 		_, err := ovs.ParseFlow(text)
@@ -124,6 +135,7 @@ func FuzzParseFlow(f *testing.F) {
 		f.Add(text)
 	}
 	f.Add("tcp,nw_dst=10.0.0.1/8,tp_dst=80,ct_state=+trk-new actions=load:5->reg0[3..7],nat")
+	f.Add("udp actions=mod_vlan_vid:5,clone(mod_tp_src:1),enqueue:1:2")
 	f.Fuzz(func(t *testing.T, text string) {
 		flow, err := ovs.ParseFlow(text)
 		if err != nil {

@@ -351,3 +351,24 @@ func TestSetPort(t *testing.T) {
 		require.NoError(t, c.Close())
 	}
 }
+
+// Shorthands stand for the actions that ovs-ofctl makes of them.
+func TestShorthandsAreOfctls(t *testing.T) {
+	in, c := dial(t)
+	for _, s := range []string{
+		"actions=enqueue(1,2)", "actions=enqueue:1:2,output:3", "actions=mod_vlan_vid:5", "dl_vlan=3,actions=mod_vlan_vid:5",
+		"actions=mod_vlan_pcp:3", "dl_vlan=3,actions=mod_vlan_pcp:3", "actions=mod_vlan_vid:5,mod_vlan_pcp:3", "vlan_tci=0,actions=mod_vlan_vid:5",
+		"actions=push_vlan:0x8100,mod_vlan_vid:5", "dl_vlan=3,actions=strip_vlan,mod_vlan_vid:5", "actions=clone(mod_vlan_vid:7),mod_vlan_vid:8",
+		"tcp,actions=mod_tp_src:80", "udp6,actions=mod_tp_dst:80", "sctp,actions=mod_tp_src:1,mod_tp_dst:2", "ip,actions=mod_nw_tos:32,mod_nw_ecn:1,mod_nw_ttl:9",
+		"importance=7,actions=mod_dl_src:02:00:00:00:00:01,mod_dl_dst:02:00:00:00:00:02",
+	} {
+		_ = in.Ofctl("del-flows", "br0")
+		_ = in.Ofctl("add-flow", "br0", s)
+		got, err := c.Flows(t.Context(), 0, 0)
+		require.NoError(t, err)
+		require.Len(t, got, 1, s)
+		want, err := ovs.ParseFlow(s)
+		require.NoError(t, err)
+		require.Equal(t, got[0].String(), want.String(), s)
+	}
+}

@@ -9,8 +9,8 @@
 // the first span has arrived the agent touches no flow: what is in the switch
 // goes on forwarding and enforcing. The same holds while the manager is away.
 //
-// Every five minutes, and sooner on a new connection, the agent reads all its flows, puts back what others
-// changed, and logs each flow that it repaired.
+// Every five minutes, and sooner on a new connection, the agent reads all its
+// flows, puts back what others changed, and logs each flow that it repaired.
 //
 // It outlives restarts of both daemons of the switch. While ovsdb-server is
 // away the switch goes on as it is. An ovs-vswitchd that starts waits for its
