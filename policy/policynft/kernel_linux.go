@@ -111,19 +111,19 @@ func (k *kernel) build(old, next *Ruleset) error {
 	for _, name := range added(old.counters, next.counters) {
 		k.conn.AddObj(k.counter(name))
 	}
-	for _, name := range stale.in(next.sets) {
+	for _, name := range in(stale, next.sets) {
 		if err := k.set(name, next.sets[name]); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	chains := stale.in(next.chains)
+	chains := in(stale, next.chains)
 	for _, name := range chains {
 		k.conn.AddChain(k.chain(name))
 	}
 	for _, name := range chains {
 		k.rules(k.chain(name), next.chains[name])
 	}
-	for _, name := range stale.in(next.maps) {
+	for _, name := range in(stale, next.maps) {
 		if err := k.vmap(name, next.maps[name]); err != nil {
 			return fmt.Errorf("map %s: %w", name, err)
 		}
@@ -235,11 +235,11 @@ func (k *kernel) kernelSet(name string, s set) *nftables.Set {
 // elements removes addresses from sets and adds others, in one transaction.
 func (k *kernel) elements(r *Ruleset, list []elements) error {
 	for _, e := range list {
-		in := k.kernelSet(e.set, r.sets[e.set])
-		if err := inParts(prefixElements(e.gone), func(part []nftables.SetElement) error { return k.conn.SetDeleteElements(in, part) }); err != nil {
+		to := k.kernelSet(e.set, r.sets[e.set])
+		if err := inParts(prefixElements(e.gone), func(part []nftables.SetElement) error { return k.conn.SetDeleteElements(to, part) }); err != nil {
 			return err
 		}
-		if err := inParts(prefixElements(e.come), func(part []nftables.SetElement) error { return k.conn.SetAddElements(in, part) }); err != nil {
+		if err := inParts(prefixElements(e.come), func(part []nftables.SetElement) error { return k.conn.SetAddElements(to, part) }); err != nil {
 			return err
 		}
 	}

@@ -12,25 +12,11 @@ import (
 type names map[string]bool
 
 // in returns, sorted, the names that a map has.
-func (n names) in(m any) []string {
+func in[T any](n names, m map[string]T) []string {
 	var out []string
-	add := func(name string) {
+	for name := range m {
 		if n[name] {
 			out = append(out, name)
-		}
-	}
-	switch m := m.(type) {
-	case map[string]set:
-		for name := range m {
-			add(name)
-		}
-	case map[string][]line:
-		for name := range m {
-			add(name)
-		}
-	case map[string]map[string]string:
-		for name := range m {
-			add(name)
 		}
 	}
 	slices.Sort(out)

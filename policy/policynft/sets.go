@@ -33,9 +33,9 @@ func checkSetChange(f *faults, s policy.SetChange, have []netip.Prefix) {
 	}
 	checkSet(f, s.ID, s.Added)
 	for _, p := range s.Added {
-		// What overlaps p is right before its place, or after it.
-		i, _ := slices.BinarySearchFunc(have, p, comparePrefix)
-		for i = max(0, i-1); i < len(have) && have[i].Addr().Compare(p.Addr()) <= 0 || i < len(have) && have[i].Overlaps(p); i++ {
+		// What overlaps p is the one before its place, or those from there on.
+		place, _ := slices.BinarySearchFunc(have, p, comparePrefix)
+		for i := max(0, place-1); i < len(have) && (i < place || have[i].Overlaps(p)); i++ {
 			if have[i].Overlaps(p) && !contains(s.Removed, have[i]) {
 				f.add(what, "%s and %s overlap", have[i], p)
 			}
