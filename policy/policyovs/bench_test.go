@@ -154,7 +154,7 @@ func BenchmarkThousandRules(b *testing.B) {
 	b.Run("port/ours", func(b *testing.B) {
 		last := ports[99]
 		// A flow for each rule, 7 in the other stages.
-		alternate(b, c, policy.Change{}, policy.Change{}, policyovs.PortChange{Gone: []string{last.ID}}, policyovs.PortChange{Set: []policyovs.Port{last}}, 1000+11, 200e6)
+		alternate(b, c, policy.Change{}, policy.Change{}, policyovs.PortChange{Gone: []string{last.ID}}, policyovs.PortChange{Set: []policyovs.Port{last}}, 1000+11, 100e6)
 	})
 	b.Run("all/ours", func(b *testing.B) {
 		b.ReportAllocs()

@@ -28,12 +28,12 @@ type entry struct {
 
 // cells are the entries of all places, and what changed there since drain.
 type cells struct {
-	at map[place][]entry // in order of the rules
+	at map[place][]*entry // in order of the rules, of each at most one
 	// before are the flows that were in places touched; nil if none was.
 	before map[place]*ovs.Flow
 }
 
-func newCells() *cells { return &cells{at: map[place][]entry{}, before: map[place]*ovs.Flow{}} }
+func newCells() *cells { return &cells{at: map[place][]*entry{}, before: map[place]*ovs.Flow{}} }
 
 // touch notes what is in a place before it is changed.
 func (c *cells) touch(p place) {
@@ -42,41 +42,51 @@ func (c *cells) touch(p place) {
 	}
 }
 
-func (c *cells) put(e entry) {
+// put adds an entry, which must not be changed any more. The second of a rule
+// in one place is passed over: it says the same.
+func (c *cells) put(e *entry) {
 	p := placeOf(&e.flow)
 	c.touch(p)
 	list := c.at[p]
-	i := len(list)
-	for i > 0 && e.rule != nil && list[i-1].rule.Compare(e.rule.ProgramRule) > 0 {
-		i--
+	if i, found := find(list, e.rule); !found {
+		c.at[p] = slices.Insert(list, i, e)
 	}
-	if i > 0 && e.rule != nil && list[i-1].rule == e.rule {
-		return // said twice
-	}
-	c.at[p] = slices.Insert(list, i, e)
 }
 
 // remove takes away what a rule has in a place.
 func (c *cells) remove(p place, r *rule) {
 	c.touch(p)
-	list := slices.DeleteFunc(c.at[p], func(e entry) bool { return e.rule == r })
-	if len(list) == 0 {
+	list := c.at[p]
+	if i, found := find(list, r); found && len(list) == 1 {
 		delete(c.at, p)
-	} else {
-		c.at[p] = list
+	} else if found {
+		c.at[p] = slices.Delete(list, i, i+1)
 	}
+}
+
+// find returns where the entry of a rule is, or would be. The pipeline shares no
+// place with rules.
+func find(list []*entry, r *rule) (int, bool) {
+	if r == nil {
+		return 0, len(list) > 0
+	}
+	return slices.BinarySearchFunc(list, r, func(e *entry, r *rule) int {
+		if e.rule == r {
+			return 0
+		}
+		return e.rule.Compare(r.ProgramRule)
+	})
 }
 
 // flowOf returns the flow that does what entries of one place want; nil if
 // there are none. A flow of its own belongs to the first rule that has
 // one, and the packets of clauses there are decided by it, in the same way.
-func flowOf(list []entry) *ovs.Flow {
+func flowOf(list []*entry) *ovs.Flow {
 	if len(list) == 0 {
 		return nil
 	}
-	if i := slices.IndexFunc(list, func(e entry) bool { return e.conj.N == 0 }); i >= 0 {
-		f := list[i].flow
-		return &f
+	if i := slices.IndexFunc(list, func(e *entry) bool { return e.conj.N == 0 }); i >= 0 {
+		return &list[i].flow
 	}
 	f := list[0].flow
 	members := make([]ovs.ConjunctionAction, len(list))

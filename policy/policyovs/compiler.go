@@ -114,7 +114,7 @@ func (c *Compiler) Apply(change policy.Change, ports PortChange) (Delta, error) 
 
 func (c *Compiler) putAll(flows []ovs.Flow) {
 	for _, f := range flows {
-		c.cells.put(entry{flow: f})
+		c.cells.put(&entry{flow: f})
 	}
 }
 

@@ -15,7 +15,7 @@ type rule struct {
 	sets     []*set // that Peers names
 	products [2]product
 	conj     [2]*number // ids, by family; nil if the product is written out
-	entries  []entry    // in cells
+	entries  []*entry   // in cells
 }
 
 // A clause is what one side of a rule allows: any of several matches.
@@ -137,7 +137,7 @@ func addresses(list []netip.Prefix, family int, field func(netip.Prefix) ovs.Fie
 
 // A writer collects the entries of a rule.
 type writer struct {
-	entries []entry
+	entries []*entry
 	entry   // what the next one has but for its match
 	// only limits them to some keys of ports; nil is all.
 	only map[uint32]bool
@@ -149,7 +149,7 @@ func (w *writer) put(m []ovs.FieldMatch) {
 	}
 	e := w.entry
 	e.flow.Match = ovs.NewMatch(m...)
-	w.entries = append(w.entries, e)
+	w.entries = append(w.entries, &e)
 }
 
 // product writes out every combination.
@@ -205,7 +205,7 @@ func (w *writer) conjunction(p product, id uint32, clauseCookie uint64) {
 }
 
 // entriesOf returns what a rule is in the end; only limits it to some keys.
-func (c *Compiler) entriesOf(r *rule, only map[uint32]bool) []entry {
+func (c *Compiler) entriesOf(r *rule, only map[uint32]bool) []*entry {
 	s := c.sides[dirOf(r.Direction)]
 	b := compiler{l: c.l}
 	w := writer{only: only}
@@ -225,16 +225,18 @@ func (c *Compiler) entriesOf(r *rule, only map[uint32]bool) []entry {
 
 // write brings the entries of a rule up to date.
 func (c *Compiler) write(r *rule) {
-	old := make(map[place]entry, len(r.entries))
+	old := make(map[place]*entry, len(r.entries))
 	for _, e := range r.entries {
 		old[placeOf(&e.flow)] = e
 	}
 	r.entries = c.entriesOf(r, nil)
-	for _, e := range r.entries {
+	for i, e := range r.entries {
 		p := placeOf(&e.flow)
 		if was, ok := old[p]; ok {
 			delete(old, p)
 			if was.conj == e.conj && was.flow.Equal(e.flow) {
+				was.port = e.port
+				r.entries[i] = was
 				continue
 			}
 			c.cells.remove(p, r)
@@ -265,7 +267,7 @@ func (r *rule) shape() shape {
 // rewrite brings the entries of a rule up to date of which nothing changed but
 // some ports, by their keys before and now.
 func (c *Compiler) rewrite(r *rule, keys map[uint32]bool) {
-	r.entries = slices.DeleteFunc(r.entries, func(e entry) bool {
+	r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool {
 		if keys[e.port] {
 			c.cells.remove(placeOf(&e.flow), r)
 		}

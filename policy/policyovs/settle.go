@@ -186,5 +186,5 @@ func (c *Compiler) writeAddress(s stage, x *space, a netip.Addr) {
 		}
 	}
 	f.Actions = append(f.Actions, ovs.Goto(s.rules))
-	c.cells.put(entry{flow: f})
+	c.cells.put(&entry{flow: f})
 }
