@@ -17,6 +17,8 @@ import (
 	"github.com/tierloom/tierloom/examples/internal/ccp"
 	"github.com/tierloom/tierloom/examples/internal/proc"
 	"github.com/tierloom/tierloom/ovs"
+	"github.com/tierloom/tierloom/ovs/openflow"
+	"github.com/tierloom/tierloom/ovs/ovstest"
 	"github.com/tierloom/tierloom/policy"
 	"github.com/tierloom/tierloom/policy/policyovs"
 	"github.com/tierloom/tierloom/reconcile/intent"
@@ -252,4 +254,39 @@ func TestOptions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"h1", "br0", "netdev", "/r"}, []string{cfg.Host, cfg.Bridge, cfg.DatapathType, cfg.RunDir})
 	require.NotNil(t, cfg.Manager)
+}
+
+// An agent that starts again finds the flows of rules as it would make them.
+func TestFirewallResumes(t *testing.T) {
+	in := ovstest.Start(t)
+	in.AddBridge("br0")
+	of, err := openflow.Dial(t.Context(), "unix", in.Mgmt("br0"), openflow.Config{})
+	require.NoError(t, err)
+	defer of.Close()
+	ports := []policyovs.Port{{ID: "a", Key: 1, MAC: ovs.MAC{2}}}
+	prog := &policy.Program{}
+	s := &session{of: of, bridge: ovs.NewBridge(of, share)}
+	for i := range 20 { // each before those that are there
+		r := policy.ProgramRule{ID: fmt.Sprint("r", 20-i), Section: "s", Rule: fmt.Sprint("r", 20-i), Direction: policy.Egress,
+			Action: policy.Action(i % 2), Order: policy.Order{Section: 20 - i}}
+		prog = policy.NewProgram(policy.Drop, append(slices.Clone(prog.Rules), r), nil)
+		for range 2 { // the second is another agent
+			s.firewall, err = s.resumeFirewall(t.Context())
+			require.NoError(t, err)
+			st, err := s.firewall.follow(prog, ports)
+			require.NoError(t, err)
+			require.NoError(t, st.hand(s.bridge))
+			report, err := s.bridge.Sync(t.Context())
+			require.NoError(t, err)
+			if s.bridge = ovs.NewBridge(of, share); i > 0 {
+				require.LessOrEqual(t, report.Deleted, 4, "other rules keep their priorities")
+			}
+		}
+		st, err := s.firewall.follow(prog, ports)
+		require.NoError(t, err)
+		require.NoError(t, st.hand(s.bridge))
+		report, err := s.bridge.Sync(t.Context())
+		require.NoError(t, err)
+		require.False(t, report.Changed(), "%+v", report)
+	}
 }
