@@ -31,7 +31,7 @@ type Compiler struct {
 	dirty   map[*rule]bool // to be written again
 	// moved are rules whose ports changed, with the keys of these before and now.
 	moved map[*rule]map[uint32]bool
-	// had are priorities of rules on a switch, by table and cookie.
+	// had are priorities of rules on a switch, by table and cookie, until begun.
 	had map[hadKey]uint16
 }
 
@@ -63,8 +63,9 @@ type Delta struct {
 	Gone []ovs.Flow // by key; they are as they were
 }
 
-// NewCompiler returns a Compiler without rules and ports, which drops. Rules
-// that have flows in have, such as those on the switch, keep their priorities.
+// NewCompiler returns a Compiler without rules and ports, which drops. Rules of
+// the first change that have flows in have, such as those on the switch (see
+// [Layout.RuleCookies]), keep the priorities of these.
 func NewCompiler(l Layout, have ...ovs.Flow) (*Compiler, error) {
 	if err := l.Validate(); err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (c *Compiler) Apply(change policy.Change, ports PortChange) (Delta, error) 
 		return Delta{}, err
 	}
 	if !c.begun {
-		c.begun = true
+		c.begun, c.had = true, nil
 		c.putAll(c.shared())
 	}
 	c.setPorts(change.Default, ports)

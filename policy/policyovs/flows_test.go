@@ -144,6 +144,14 @@ func TestPeersShareMatches(t *testing.T) {
 	}
 }
 
+// One section's id and rule's id are not another's with the slash elsewhere.
+func TestCookieOfRule(t *testing.T) {
+	l := policyovs.DefaultLayout()
+	require.NotEqual(t, l.RuleCookie(policy.ProgramRule{Section: "s", Rule: "x/r"}), l.RuleCookie(policy.ProgramRule{Section: "s/x", Rule: "r"}))
+	cookie, mask := l.RuleCookies()
+	require.Equal(t, cookie, l.RuleCookie(policy.ProgramRule{Section: "s", Rule: "r"})&mask)
+}
+
 // What was passed on at the port a packet left is tried at the port it reaches.
 func TestPassIsOfOneEnd(t *testing.T) {
 	rule := func(id string, d policy.Direction, a policy.Action, peer string) policy.ProgramRule {
@@ -203,6 +211,11 @@ func TestFlowsRefuse(t *testing.T) {
 			want: "JUMP_TO_APPLICATION in category"},
 		"tables":    {layout: func(l *policyovs.Layout) { l.L2 = 5 }, want: "do not increase"},
 		"registers": {layout: func(l *policyovs.Layout) { l.Zone = 0 }, want: "register 0"},
+		"classes":   {layout: func(l *policyovs.Layout) { l.Class = 5 }, want: "register 5"},
+		"too far":   {layout: func(l *policyovs.Layout) { l.Class = 9 }, want: "register 16"},
+		"none":      {layout: func(l *policyovs.Layout) { l.Classes = 0 }, want: "0 registers for classes"},
+		"prefix": {prog: policy.Program{Rules: []policy.ProgramRule{{ID: "x", Direction: policy.Ingress, Order: rule.Order,
+			Peers: &policy.AddressSet{Prefixes: []netip.Prefix{{}}}}}}, want: "peers[0]: invalid Prefix is not a prefix"},
 		"order": {prog: policy.Program{Rules: []policy.ProgramRule{{ID: "y", Direction: policy.Ingress, Order: policy.Order{Category: policy.Baseline}}, rule}},
 			want: `rule "s/r/in": it comes after "y"`},
 	} {
