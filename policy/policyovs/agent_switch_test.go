@@ -1,6 +1,7 @@
 package policyovs_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -74,11 +75,11 @@ func TestSwitchRejectEstablished(t *testing.T) {
 	_, err = ln.Accept()
 	require.NoError(t, err)
 	x.enforce(rule("s", policy.Ingress, policy.Reject, policy.TCP, 80))
-	_, err = c.Write([]byte("hello"))
-	require.NoError(t, err)
-	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
-	_, err = c.Read(make([]byte, 10))
-	require.ErrorIs(t, err, syscall.ECONNRESET)
+	if _, err = c.Write([]byte("hello")); err == nil { // else something was sent before
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+		_, err = c.Read(make([]byte, 10))
+	}
+	require.True(t, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE), "%v", err)
 }
 
 // A line for each packet that is logged: the first of a connection that is
@@ -172,9 +173,11 @@ func TestSwitchCounters(t *testing.T) {
 	sent := map[uint16]int{53: 11, 54: 12, 55: 13, 60: 5, 90: 9}
 	for port, n := range sent {
 		to := x.udp(x.b, x.b.v4(), port)
-		x.send(from, to, "x", n)
+		x.send(from, to, "x", n-1)
+		x.send(from, to, "end", 1)
 		if port == 53 {
-			x.send(to, from, "reply", 4) // counted for none
+			require.Len(t, x.receive(to, "end"), n-1) // then those are replies:
+			x.send(to, from, "reply", 4)              // counted for none
 		}
 	}
 	x.send(from, fence, "end", 1)
@@ -188,7 +191,7 @@ func TestSwitchCounters(t *testing.T) {
 		clear(got)
 		for _, h := range policyovs.Counters(x.prog, x.l, stats) {
 			got[h.Direction.String()+" "+h.Section] += h.Packets
-			require.Equal(t, h.Packets*(42+1), h.Bytes-h.Bytes%43)
+			require.GreaterOrEqual(t, h.Bytes, h.Packets*(42+1))
 		}
 		return got["IN "] >= want["IN "] && got["OUT "] >= want["OUT "] && got["OUT conj"] == 14
 	})
