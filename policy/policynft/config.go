@@ -87,6 +87,8 @@ type Port struct {
 	ID        string
 	Interface string // 1 to 15 bytes
 	// IPs are the port's addresses. By them a Firewall finds connections that an update
-	// ends; without, these end with the next packet in the direction of the first.
+	// ends; without, these end with the next packet in the direction of the first. It
+	// looks through all that are tracked, which takes the kernel some milliseconds, in
+	// each update that may allow less.
 	IPs []netip.Addr
 }

@@ -66,7 +66,7 @@ func (f *Firewall) Close() error {
 	return err
 }
 
-// ready checks that there is a socket, and opens one after a failure.
+// readyLocked checks that there is a socket, and opens one after a failure.
 func (f *Firewall) readyLocked(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -90,7 +90,8 @@ func (f *Firewall) failedLocked(err error) error {
 
 // Sync makes the table what a program (nil: drop all) says for some ports. It
 // writes what differs from the last update; the first one of a
-// Firewall replaces what is in the table.
+// Firewall replaces what is in the table. The rules of the program must not be
+// changed afterwards.
 func (f *Firewall) Sync(ctx context.Context, prog *policy.Program, ports []Port) error {
 	if prog == nil {
 		prog = &policy.Program{}
@@ -113,19 +114,14 @@ func (f *Firewall) Apply(ctx context.Context, change policy.Change) error {
 	if f.prog == nil {
 		return fmt.Errorf("policynft: a change before the first Sync: %w", ErrInvalid)
 	}
-	var bad faults
-	elements := change.Default == nil && len(change.Rules) == 0 && len(change.Gone) == 0
-	for i, s := range change.Sets {
-		have, ok := f.prog.Sets[s.ID]
-		if i > 0 && change.Sets[i-1].ID >= s.ID {
-			bad.add(fmt.Sprintf("set %q", s.ID), "the change has it after %q", change.Sets[i-1].ID)
-		}
-		checkSetChange(&bad, s, have)
-		elements = elements && ok && !s.Gone // rules may depend on which sets there are
-	}
-	if err := errors.Join(bad...); err != nil {
+	if err := checkChange(f.prog, change); err != nil {
 		return err
 	}
+	elements := change.Default == nil && len(change.Rules)+len(change.Gone) == 0 &&
+		!slices.ContainsFunc(change.Sets, func(s policy.SetChange) bool { // rules may depend on which sets there are
+			_, ok := f.prog.Sets[s.ID]
+			return s.Gone || !ok
+		})
 	if elements && f.installed != nil {
 		if steps, ok := f.installed.steps(change.Sets); ok {
 			return f.elementsLocked(ctx, change.Sets, steps)

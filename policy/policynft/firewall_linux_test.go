@@ -417,6 +417,10 @@ func TestFaults(t *testing.T) {
 		require.ErrorIs(t, err, policynft.ErrInvalid, c.want)
 		require.ErrorContains(t, err, c.want)
 	}
+	err = f.Apply(t.Context(), policy.Change{Gone: []string{"x"}, Sets: []policy.SetChange{{ID: "z", Gone: true}, {ID: "m0"}}})
+	for _, want := range []string{`rule "x": it is not there`, `set "z": it is not there`, `set "m0": the change has it after "z"`} {
+		require.ErrorContains(t, err, want)
+	}
 	require.Equal(t, before, f.list(policynft.DefaultTable))
 	_, err = policynft.New(policynft.Config{EgressMark: 3, Table: strings.Repeat("x", 300)})
 	require.ErrorContains(t, err, "are not two bits")

@@ -2,6 +2,7 @@ package policynft
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -16,6 +17,35 @@ func comparePrefix(a, b netip.Prefix) int {
 func contains(list []netip.Prefix, p netip.Prefix) bool {
 	_, ok := slices.BinarySearchFunc(list, p, comparePrefix)
 	return ok
+}
+
+// checkChange reports what of a change is not about what a program has. Its cost is
+// that of the change, and of all rules if some are to go.
+func checkChange(prog *policy.Program, change policy.Change) error {
+	var f faults
+	rules := map[string]bool{}
+	for i := range prog.Rules {
+		if len(change.Gone) == 0 {
+			break
+		}
+		rules[prog.Rules[i].ID] = true
+	}
+	for _, id := range change.Gone {
+		if !rules[id] {
+			f.add(fmt.Sprintf("rule %q", id), "it is not there")
+		}
+	}
+	for i, s := range change.Sets {
+		have, ok := prog.Sets[s.ID]
+		if s.Gone && !ok {
+			f.add(fmt.Sprintf("set %q", s.ID), "it is not there")
+		}
+		if i > 0 && change.Sets[i-1].ID >= s.ID {
+			f.add(fmt.Sprintf("set %q", s.ID), "the change has it after %q", change.Sets[i-1].ID)
+		}
+		checkSetChange(&f, s, have)
+	}
+	return errors.Join(f...)
 }
 
 // checkSetChange reports what of a change does not go with what a set has. Its cost
