@@ -156,7 +156,8 @@ func (s *leases) askLost(ctx context.Context, sh ownerPlace, owner, value string
 }
 
 // chooseLocked takes a value in the core, the one that the owner had if it
-// will do. It returns the entry that there is of the value.
+// will do. It returns the entry that there is of the value, of another owner
+// only if there is a store.
 func (s *leases) chooseLocked(mine *entry, want wish) (value string, before *entry, err error) {
 	if mine != nil {
 		err := s.comeBackLocked(mine, want)
@@ -168,7 +169,10 @@ func (s *leases) chooseLocked(mine *entry, want wish) (value string, before *ent
 		}
 	}
 	if value, err = s.pick(want); err == nil {
-		return value, s.of(value), nil
+		if s.registry.store != nil { // which must be told
+			before = s.of(value)
+		}
+		return value, before, nil
 	}
 	if errors.Is(err, ErrInUse) {
 		err = errInFlight

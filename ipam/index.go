@@ -33,7 +33,9 @@ func (e *entry) free(now int64) bool { return !e.heldBack() && now >= e.until }
 
 // nanos returns a time as an entry has it.
 func nanos(t time.Time) int64 {
-	switch {
+	switch s := t.Unix(); {
+	case 0 < s && s < math.MaxInt64/int64(time.Second):
+		return t.UnixNano()
 	case t.IsZero():
 		return 0
 	case t.Before(time.Unix(0, 1)):
@@ -99,7 +101,7 @@ func (s *leases) hash(name string) uint32 { return uint32(maphash.String(s.regis
 // character alone belong beside each other, so that one line from memory has
 // several that are given one after another.
 func (s *leases) near(value string) uint32 {
-	const bits = 3
+	const bits = 15
 	last := len(value) - 1
 	if last < 0 {
 		return 0
@@ -136,7 +138,12 @@ func (s *leases) of(value string) *entry {
 // returns what there was here. Taken says that the caller has the value in the
 // core; after that it is taken there if the record says so.
 func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
-	h := s.near(value)
+	var h uint32
+	if e != nil {
+		h = e.valueHash
+	} else {
+		h = s.near(value)
+	}
 	sh := s.valueShard(h)
 	sh.mu.Lock()
 	if e == nil {

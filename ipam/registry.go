@@ -44,9 +44,12 @@ type Registry struct {
 	shared bool  // others may write to the store
 	cfg    Config
 	seed   maphash.Seed
+
+	_      [64]byte // what follows is written all the time, and what is around it only read
 	writes atomic.Uint64
 	// generation is the highest that was seen.
 	generation atomic.Uint64
+	_          [64]byte
 
 	mu     sync.Mutex // protects spaces; a space's own locks are taken after it
 	spaces map[string]*leases
