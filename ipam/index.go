@@ -101,7 +101,7 @@ func (s *leases) hash(name string) uint32 { return uint32(maphash.String(s.regis
 // character alone belong beside each other, so that one line from memory has
 // several that are given one after another.
 func (s *leases) near(value string) uint32 {
-	const bits = 15
+	const bits = 3
 	last := len(value) - 1
 	if last < 0 {
 		return 0

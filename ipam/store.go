@@ -174,13 +174,5 @@ func OwnerConflictError(c Change, has string) error {
 
 // validName refuses what a store could not keep as it is.
 func validName(s string) bool {
-	for i := range len(s) {
-		if s[i] == 0 {
-			return false
-		}
-		if s[i] >= utf8.RuneSelf {
-			return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
-		}
-	}
-	return s != ""
+	return s != "" && strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
 }
