@@ -143,10 +143,10 @@ func (a *arrival) decode(shared *texts) {
 	}
 	sc := scanner{data: a.update, texts: shared}
 	a.err = sc.object(func(kind []byte) error {
-		c := sc.peek()
+		null := sc.peek() == 'n'
 		switch string(kind) {
 		case "new", "initial", "insert":
-			if c == '{' {
+			if !null {
 				var err error
 				a.row, err = a.table.inserted(a.id, &sc)
 				return err

@@ -104,6 +104,7 @@ func TestManyRowsOneBad(t *testing.T) {
 		{"value", `"port-1500"`, `[1,2]`, `row .*column "external_ids"`},
 		{"column", `"type":"type-1500"`, `"kind":"type-1500"`, `column "kind" is not monitored`},
 		{"uuid", `-0000000005dc":`, `-0000000005dX":`, `uuid ".*X"`},
+		{"no object", `{"external_ids":["map",[["attached-mac","02:00:00:00:00:01"],["iface-id","port-1500"],["vm","vm-0"]]],"other_config":["map",[["max-rate","1500"]]],"type":"type-1500"}`, `[]`, `JSON has '\['`},
 		{"row", `"type":"type-1500"}`, `"type":"type-1500"]`, `JSON has`},
 	} {
 		reply := qosReply(2000)
