@@ -142,7 +142,10 @@ type Store interface {
 // complete, of distinct values, and keep the record's key.
 func ValidateChanges(changes []Change) error {
 	var errs []error
-	seen := make(map[[2]string]bool, len(changes))
+	var seen map[[2]string]bool
+	if len(changes) > 1 {
+		seen = make(map[[2]string]bool, len(changes))
+	}
 	for _, c := range changes {
 		space, value := c.Key()
 		key := [2]string{space, value}
@@ -154,7 +157,9 @@ func ValidateChanges(changes []Change) error {
 		case !c.Delete() && c.Before.Revision != 0 && (c.Before.Value != value || c.Before.Space != space):
 			errs = append(errs, fmt.Errorf("ipam: change of %s in %q: %w: it was %s in %q before", value, space, ErrInvalid, c.Before.Value, c.Before.Space))
 		}
-		seen[key] = true
+		if seen != nil {
+			seen[key] = true
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -303,7 +303,7 @@ func TestFullDisk(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range writers {
 		wg.Go(func() {
-			for i := range 500 {
+			for i := range 30_000 { // one alone could fill it
 				if err := acquire(fmt.Sprint("long-enough-to-fill-the-disk/", g, "/", i)); err != nil {
 					if !errors.Is(err, ipam.ErrUnavailable) {
 						t.Error(err)

@@ -12,7 +12,7 @@ import (
 const (
 	// longJournal is how many bytes of a journal are worth moving to the
 	// database, in the background.
-	longJournal = 4 << 20
+	longJournal = 16 << 20
 	// mostJournal is how many there may be: from there on writers wait for the
 	// move, and fail if that fails.
 	mostJournal = 64 << 20
