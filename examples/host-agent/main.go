@@ -20,7 +20,9 @@ func main() {
 			if err != nil {
 				return err
 			}
-			return hostagent.New(cfg).Run(ctx)
+			agent := hostagent.New(cfg)
+			env.Status.HandleFunc("GET /policy", agent.ServePolicy)
+			return agent.Run(ctx)
 		},
 	}))
 }

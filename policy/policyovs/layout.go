@@ -76,6 +76,9 @@ func (l Layout) RuleCookies() (cookie, mask uint64) {
 	return ovs.MakeCookie(l.Owner, l.Feature+FeatureRule, 0), ovs.MakeCookie(0xff, 0xff, 0)
 }
 
+// StageCookie returns the cookie of flows that are of no port and no rule.
+func (l Layout) StageCookie() uint64 { return l.cookie(FeatureStage, "") }
+
 func (l Layout) cookie(feature uint8, id string) uint64 {
 	var object uint32
 	if id != "" {

@@ -144,3 +144,17 @@ func (c *Compiler) shared() []ovs.Flow {
 	b.common()
 	return b.flows
 }
+
+// GenerationOf returns the [Layout.Generation] of flows, such as those on a
+// switch; false if they are not those of the layout.
+func GenerationOf(flows []ovs.Flow, l Layout) (uint32, bool) {
+	for _, f := range flows {
+		if f.Table != l.EgressSets || f.Priority != prioReply || f.Cookie != l.cookie(FeatureStage, "") {
+			continue
+		}
+		if m, ok := f.Match.Field(ovs.FieldCTMark); ok {
+			return uint32(m.Uint()) &^ markAllowed, true
+		}
+	}
+	return 0, false
+}

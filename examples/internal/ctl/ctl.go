@@ -39,6 +39,7 @@ commands:
   ipam leases|show|check            explain what leases hold; ipam --help tells more
   policy rules                      list all rules in the order they are tried
   policy explain -from A -to B:PORT  tell which rules decide about a packet
+  policy counters -agent URL        list how many packets met each rule at a host
   realized                          list what hosts have realized
   topology [-format svg|mermaid]    draw the logical topology with its placement
 

@@ -31,8 +31,10 @@ func (c *command) policy(ctx context.Context, args []string) error {
 		return c.explain(ctx, args)
 	case "rules":
 		return c.listRules(ctx, args)
+	case "counters":
+		return c.counters(ctx, args)
 	}
-	return fmt.Errorf("%w: %s, or policy rules", ErrUsage, explainUsage)
+	return fmt.Errorf("%w: %s, or policy rules, or %s", ErrUsage, explainUsage, countersUsage)
 }
 
 // engine holds the whole intent.

@@ -38,6 +38,8 @@ type Config struct {
 	// RestoreLimit bounds how long a switch that has started waits for its
 	// flows: other bridges of the machine wait too. Default 30 s.
 	RestoreLimit time.Duration
+	// LogDrops logs all packets that the policy denies; else those that a rule says.
+	LogDrops bool
 	// Outside, if not nil, is what an edge does besides switching.
 	Outside Outside
 	Log     *slog.Logger
@@ -69,6 +71,7 @@ type Agent struct {
 	mu       sync.Mutex
 	snapshot *intent.Snapshot // nil before the first
 	objs     []intent.Object
+	inForce  inForce
 }
 
 // New returns an agent.
@@ -154,6 +157,7 @@ type session struct {
 	told     bool
 	primed   map[netip.Addr]time.Time // when each tunnel endpoint was last primed
 	acked    api.Ack
+	policy   *enforcement
 }
 
 // session connects to the switch and keeps it right until something breaks.
@@ -177,6 +181,11 @@ func (a *Agent) session(ctx context.Context) error {
 		return err
 	}
 	defer s.of.Close()
+	if err := s.enforce(ctx); err != nil {
+		return err
+	}
+	defer s.policy.events.Close()
+	defer s.disconnected()
 	s.bridge = ovs.NewBridge(s.of, share)
 	a.cfg.Health.Set("switch", nil)
 
@@ -184,6 +193,7 @@ func (a *Agent) session(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel(nil)
 	wg.Go(func() { cancel(a.db.Watch(ctx, a.wake, s.lost, s.back)) })
+	wg.Go(func() { cancel(s.policy.agent.Run(ctx, s.policy.events)) })
 	wg.Go(func() {
 		select {
 		case <-ctx.Done():

@@ -10,13 +10,6 @@ import (
 	"github.com/tierloom/tierloom/policy/policyovs"
 )
 
-// policyLayout is where the stages of the policy are.
-func policyLayout() policyovs.Layout {
-	l := policyovs.DefaultLayout()
-	l.Owner, l.Feature = cookieOwner, featurePolicy
-	return l
-}
-
 // A firewall follows the rules and the ports that they are for. Of what it
 // makes, a session hands on only what changed.
 type firewall struct {
@@ -29,22 +22,22 @@ type firewall struct {
 // resumeFirewall returns a firewall whose rules keep the priorities that they
 // have on the switch.
 func (s *session) resumeFirewall(ctx context.Context) (*firewall, error) {
-	cookie, mask := policyLayout().RuleCookies()
+	cookie, mask := s.policy.layout.RuleCookies()
 	have, err := s.of.Flows(ctx, cookie, mask)
 	if err != nil {
 		return nil, err
 	}
-	return newFirewall(have...)
+	return newFirewall(s.policy.layout, have...)
 }
 
-func newFirewall(have ...ovs.Flow) (*firewall, error) {
-	c, err := policyovs.NewCompiler(policyLayout(), have...)
+func newFirewall(l policyovs.Layout, have ...ovs.Flow) (*firewall, error) {
+	c, err := policyovs.NewCompiler(l, have...)
 	return &firewall{c: c, ports: map[string]policyovs.Port{}}, err
 }
 
-// follow compiles what changed. Until the stage is handed to the bridge and
+// follow compiles what changed, for a generation of connections. Until the stage is handed to the bridge and
 // handed is set, the next one is whole.
-func (f *firewall) follow(prog *policy.Program, ports []policyovs.Port) (stage, error) {
+func (f *firewall) follow(prog *policy.Program, ports []policyovs.Port, generation uint32) (stage, error) {
 	var change policyovs.PortChange
 	now := map[string]policyovs.Port{}
 	for _, p := range ports {
@@ -63,7 +56,8 @@ func (f *firewall) follow(prog *policy.Program, ports []policyovs.Port) (stage, 
 		return stage{}, err
 	}
 	f.prog, f.ports = prog, now
-	out := stage{name: "policy", flows: delta.Put, changed: true, gone: delta.Gone}
+	next := f.c.Advance(generation) // other flows than those of rules and ports
+	out := stage{name: "policy", flows: append(delta.Put, next.Put...), changed: true, gone: append(delta.Gone, next.Gone...)}
 	if !f.handed {
 		out = stage{name: "policy", flows: f.c.Flows()}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/tierloom/tierloom/examples/internal/ccp"
 	"github.com/tierloom/tierloom/overlay/overlayovs"
 	"github.com/tierloom/tierloom/ovs"
+	"github.com/tierloom/tierloom/policy"
 	"github.com/tierloom/tierloom/policy/policyovs"
 	"github.com/tierloom/tierloom/reconcile/intent"
 	"github.com/tierloom/tierloom/topology"
@@ -43,22 +44,11 @@ func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[st
 	if err != nil {
 		return err
 	}
-	if s.firewall == nil {
-		if s.firewall, err = s.resumeFirewall(ctx); err != nil {
-			return err
-		}
-	}
-	stages, err := s.stages(span, here, objs, keys, ifaces)
+	p, err := newPlan(span, here, objs, keys, ifaces)
 	if err != nil {
 		return err
 	}
-	for _, g := range stages {
-		if err := g.hand(s.bridge); err != nil {
-			return err
-		}
-	}
-	s.firewall.handed = true
-	if err := s.sync(ctx); err != nil {
+	if err := s.write(ctx, p); err != nil {
 		return err
 	}
 	if err := s.release(ctx); err != nil {
@@ -74,15 +64,81 @@ func (s *session) apply(ctx context.Context, objs []intent.Object, ifaces map[st
 	return nil
 }
 
+// A plan is what the flows of a bridge are made from.
+type plan struct {
+	span         topology.Span
+	here         []topology.SpanPort // those plugged in
+	keys, ifaces map[string]uint32   // by port, and ofport by iface id
+	program      *policy.Program
+	guarded      []policyovs.Port
+}
+
+func newPlan(span topology.Span, here []topology.SpanPort, objs []intent.Object, keys, ifaces map[string]uint32) (plan, error) {
+	p := plan{span: span, here: here, keys: keys, ifaces: ifaces}
+	var err error
+	if p.program, err = ccp.Program(objs); err != nil {
+		return plan{}, err
+	}
+	for _, port := range here {
+		mac, err := ovs.ParseMAC(port.MAC)
+		if err != nil {
+			return plan{}, fmt.Errorf("port %q: %w", port.ID, err)
+		}
+		p.guarded = append(p.guarded, policyovs.Port{ID: port.ID, Key: keys[port.ID], MAC: mac, IPs: port.IPs})
+	}
+	return p, nil
+}
+
+// write makes the switch have the flows of a plan.
+func (s *session) write(ctx context.Context, p plan) error {
+	e := s.policy
+	if s.firewall == nil {
+		var err error
+		if s.firewall, err = s.resumeFirewall(ctx); err != nil {
+			return err
+		}
+	}
+	e.set(p)
+	changed, err := s.put(ctx, p)
+	if err == nil && changed && e.unknown {
+		// Rules may have come that deny what was allowed by those that were there.
+		e.advance()
+		e.set(p)
+		_, err = s.put(ctx, p)
+	}
+	if err != nil {
+		e.program, e.unknown = nil, true
+		return err
+	}
+	e.program, e.unknown = p.program, false
+	s.setInForce(inForce{s.of, e.layout, p.program, e.agent})
+	return nil
+}
+
+// put compiles all stages and writes what differs.
+func (s *session) put(ctx context.Context, p plan) (changed bool, err error) {
+	stages, err := s.stages(p)
+	if err != nil {
+		return false, err
+	}
+	for _, g := range stages {
+		if err := g.hand(s.bridge); err != nil {
+			return false, err
+		}
+	}
+	s.firewall.handed = true
+	return s.sync(ctx)
+}
+
 // sync makes the switch follow, and once in a while looks for what others did to it.
-func (s *session) sync(ctx context.Context) error {
+func (s *session) sync(ctx context.Context) (changed bool, err error) {
 	run := s.bridge.Sync
 	if s.audit {
 		run = s.bridge.Audit
 	}
 	report, err := run(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	s.audit = false
 	for _, r := range report.Repairs {
@@ -91,7 +147,7 @@ func (s *session) sync(ctx context.Context) error {
 	if report.Changed() {
 		s.log.Info("flows written", "added", report.Added, "modified", report.Modified, "deleted", report.Deleted)
 	}
-	return nil
+	return report.Changed(), nil
 }
 
 // A stage is what one compiler makes of the span; it owns its flows.
@@ -111,38 +167,28 @@ func (g stage) hand(b *ovs.Bridge) error {
 }
 
 // stages compiles the whole pipeline of the bridge.
-func (s *session) stages(span topology.Span, here []topology.SpanPort, objs []intent.Object, keys, ifaces map[string]uint32) ([]stage, error) {
+func (s *session) stages(p plan) ([]stage, error) {
 	lo, lt := overlayovs.DefaultLayout(), topologyovs.DefaultLayout()
 	lo.Owner, lt.Owner = cookieOwner, cookieOwner
 	lo.Feature, lt.Feature = featureOverlay, featureTopology
 
 	tunnel := overlayovs.Input{Tunnel: s.tunnel}
 	if s.downlink != 0 {
-		for _, e := range span.Edges {
+		for _, e := range p.span.Edges {
 			tunnel.Downlink = &overlayovs.Downlink{OFPort: s.downlink, TransitVNI: e.TransitVNI}
 		}
 	}
-	var guarded []policyovs.Port
-	for _, p := range here {
+	for _, port := range p.here {
 		tunnel.Ports = append(tunnel.Ports, overlayovs.Port{
-			ID: p.ID, Key: keys[p.ID], OFPort: ifaces[p.Iface], VLAN: p.Attachment.VLAN, VNI: p.VNI,
+			ID: port.ID, Key: p.keys[port.ID], OFPort: p.ifaces[port.Iface], VLAN: port.Attachment.VLAN, VNI: port.VNI,
 		})
-		mac, err := ovs.ParseMAC(p.MAC)
-		if err != nil {
-			return nil, fmt.Errorf("port %q: %w", p.ID, err)
-		}
-		guarded = append(guarded, policyovs.Port{ID: p.ID, Key: keys[p.ID], MAC: mac, IPs: p.IPs})
 	}
-	in, err := topologyovs.InputOf(span, keys)
-	if err != nil {
-		return nil, err
-	}
-	program, err := ccp.Program(objs)
+	in, err := topologyovs.InputOf(p.span, p.keys)
 	if err != nil {
 		return nil, err
 	}
 	a, errA := overlayovs.Flows(tunnel, lo)
 	b, errB := topologyovs.Flows(in, lt)
-	c, errC := s.firewall.follow(program, guarded)
+	c, errC := s.firewall.follow(p.program, p.guarded, s.policy.layout.Generation)
 	return []stage{{name: "overlay", flows: a}, {name: "topology", flows: b}, c}, errors.Join(errA, errB, errC)
 }

@@ -78,9 +78,12 @@ func compile(t *testing.T, s *session, objs []intent.Object, ifaces map[string]u
 	}
 	keys, _, _, err := assign(nil, here)
 	require.NoError(t, err)
-	s.firewall, err = newFirewall()
+	s.policy = &enforcement{layout: policyLayout(true)}
+	s.firewall, err = newFirewall(s.policy.layout)
 	require.NoError(t, err)
-	stages, err := s.stages(span, here, objs, keys, ifaces)
+	p, err := newPlan(span, here, objs, keys, ifaces)
+	require.NoError(t, err)
+	stages, err := s.stages(p)
 	require.NoError(t, err)
 	var flows []ovs.Flow
 	bridge := ovs.NewBridge(nil, share)
@@ -140,7 +143,8 @@ func TestFlows_Faults(t *testing.T) {
 	objs := spanOf(t, "h1")
 	span, err := ccp.Span("h1", topology.RoleHost, objs)
 	require.NoError(t, err)
-	s.firewall, err = newFirewall()
+	s.policy = &enforcement{layout: policyLayout(true)}
+	s.firewall, err = newFirewall(s.policy.layout)
 	require.NoError(t, err)
 	ifaces, keys := map[string]uint32{"v1": 3}, map[string]uint32{"a": 1}
 	span.Ports = slices.DeleteFunc(span.Ports, func(p topology.SpanPort) bool { return p.ID != "a" })
@@ -151,10 +155,15 @@ func TestFlows_Faults(t *testing.T) {
 	} {
 		here := slices.Clone(span.Ports)
 		spoil(&here[0])
-		_, err := s.stages(span, here, objs, keys, ifaces)
+		p, err := newPlan(span, here, objs, keys, ifaces)
+		if err == nil {
+			_, err = s.stages(p)
+		}
 		require.ErrorContains(t, err, want)
 	}
-	_, err = s.stages(span, span.Ports, objs, nil, ifaces)
+	p, err := newPlan(span, span.Ports, objs, nil, ifaces)
+	require.NoError(t, err)
+	_, err = s.stages(p)
 	require.ErrorContains(t, err, "key", "a port without a key")
 }
 
@@ -164,7 +173,8 @@ func TestFirewall(t *testing.T) {
 		return policyovs.Port{ID: id, Key: key, MAC: ovs.MAC{2, 0, 0, 0, 0, byte(key)}}
 	}
 	rule := policy.ProgramRule{ID: "r", Section: "s", Rule: "r", Direction: policy.Egress, Action: policy.Allow}
-	f, err := newFirewall()
+	l := policyLayout(true)
+	f, err := newFirewall(l)
 	require.NoError(t, err)
 	bridge := ovs.NewBridge(nil, share)
 	prog := &policy.Program{}
@@ -172,7 +182,7 @@ func TestFirewall(t *testing.T) {
 		if i%2 == 1 {
 			prog = policy.NewProgram(policy.Drop, []policy.ProgramRule{rule}, nil)
 		}
-		st, err := f.follow(prog, ports)
+		st, err := f.follow(prog, ports, uint32(i))
 		require.NoError(t, err)
 		require.Equal(t, i > 0 && i != 3, st.changed)
 		if i == 2 {
@@ -182,7 +192,8 @@ func TestFirewall(t *testing.T) {
 		f.handed = true
 	}
 	got := f.c.Flows()
-	flows, err := policyovs.Flows(prog, nil, policyLayout())
+	l.Generation = 4
+	flows, err := policyovs.Flows(prog, nil, l)
 	require.NoError(t, err)
 	require.True(t, slices.EqualFunc(flows, got, ovs.Flow.Equal))
 	require.Error(t, bridge.Update("policy", nil, []ovs.Flow{{Table: 9}}))

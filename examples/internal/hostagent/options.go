@@ -15,12 +15,13 @@ type Options struct {
 	RunDir   string   `json:"run_dir"`
 	Bridge   string   `json:"ovs_bridge"`
 	Datapath string   `json:"datapath_type"`
+	LogDrops bool     `json:"log_drops"`
 	TLS      proc.TLS `json:"tls"`
 }
 
 // DefaultOptions returns those of a host with Debian's Open vSwitch.
 func DefaultOptions() Options {
-	return Options{Manager: "https://127.0.0.1:7443", RunDir: "/run/openvswitch", Bridge: "br-int", Datapath: "system"}
+	return Options{Manager: "https://127.0.0.1:7443", RunDir: "/run/openvswitch", Bridge: "br-int", Datapath: "system", LogDrops: true}
 }
 
 // Flags binds the options.
@@ -30,6 +31,7 @@ func (o *Options) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&o.RunDir, "run-dir", o.RunDir, "Open vSwitch's run `directory`")
 	fs.StringVar(&o.Bridge, "bridge", o.Bridge, "`name` of the bridge")
 	fs.StringVar(&o.Datapath, "datapath", o.Datapath, "datapath `type` of the bridge: system or netdev")
+	fs.BoolVar(&o.LogDrops, "log-drops", o.LogDrops, "log all packets that are denied; else those that a rule says")
 	o.TLS.Flags(fs)
 }
 
@@ -52,7 +54,7 @@ func (o *Options) Config(env proc.Env) (Config, error) {
 		return Config{}, err
 	}
 	return Config{
-		Host: o.Host, RunDir: o.RunDir, Bridge: o.Bridge, DatapathType: o.Datapath,
+		Host: o.Host, RunDir: o.RunDir, Bridge: o.Bridge, DatapathType: o.Datapath, LogDrops: o.LogDrops,
 		Manager: api.NewClient(o.Manager, hc), Log: env.Log, Health: env.Health,
 	}, nil
 }

@@ -52,6 +52,7 @@ func serve(ctx context.Context, addr string, env Env, run func(context.Context, 
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", env.Health)
+	mux.Handle("/", env.Status)
 	stop, err := Serve(addr, mux)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -40,6 +41,8 @@ type Command struct {
 type Env struct {
 	Log    *slog.Logger
 	Health *Health
+	// Status answers beside /healthz on the address of --health.
+	Status *http.ServeMux
 }
 
 // Common are the options of every process.
@@ -65,7 +68,7 @@ func Main(args []string, stderr io.Writer, c Command) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	env := Env{Log: log.With("process", c.Name), Health: NewHealth()}
+	env := Env{Log: log.With("process", c.Name), Health: NewHealth(), Status: http.NewServeMux()}
 	if err := serve(ctx, opts.health, env, c.Run); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
 		return 1
@@ -86,7 +89,7 @@ func parse(args []string, stderr io.Writer, c Command) (common, error) {
 	fs.StringVar(&opts.config, "config", "", "configuration `file` (YAML); flags override it")
 	fs.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&opts.logFormat, "log-format", "text", "text or json")
-	fs.StringVar(&opts.health, "health", "", "serve /healthz on this `address`; empty serves none")
+	fs.StringVar(&opts.health, "health", "", "serve /healthz, and what else there is to tell, on this `address`; empty serves none")
 	if c.Flags != nil {
 		c.Flags(fs)
 	}
