@@ -20,6 +20,8 @@ func (l *Lab) runChecks(ctx context.Context) error {
 		{"gateways and broadcasts", l.checkL2, false},
 		{"services", l.checkServices, false},
 		{"network policies", l.checkPolicies, false},
+		{"refusals, logs and counters", l.checkDecisions, false},
+		{"tiers around network policies", l.checkTiers, false},
 		{"labels move pods into a rule", l.checkLabels, false},
 		{"enforcement outside the node", l.checkEnforcement, false},
 		{"forged packets", l.checkSpoofguard, false},
