@@ -104,7 +104,27 @@ func newLab(t *testing.T, change func(*policyovs.Layout)) *lab {
 	require.NoError(t, x.bridge.Set("rest", x.rest(), nil))
 	x.agent = policyovs.NewAgent(x.conn, x.l, policyovs.AgentConfig{Log: slog.New(slog.NewJSONHandler(x.logs, nil)), PortAt: x.portAt})
 	x.run()
+	x.warm()
 	return x
+}
+
+// warm returns once datagrams come through: a device that has just been made may
+// lose its first.
+func (x *lab) warm() {
+	x.enforce()
+	buf := make([]byte, 10)
+	for i, from := range x.pods() {
+		src, to := x.udp(from, from.v4(), 9), x.pods()[(i+1)%3]
+		dst := x.udp(to, to.v4(), 10)
+		x.eventually("a datagram", func() bool {
+			x.send(src, dst, "warm", 1)
+			require.NoError(x.t, dst.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+			_, err := dst.Read(buf)
+			return err == nil
+		})
+		require.NoError(x.t, src.Close())
+		require.NoError(x.t, dst.Close())
+	}
 }
 
 // run has the agent at work until the test ends.
