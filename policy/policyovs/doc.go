@@ -56,7 +56,7 @@
 // that the agent looks at; what is still allowed loses no packet. Packets of a
 // stateless section make no connection: their replies need a rule.
 //
-// Invalid packets are dropped. The switch may use what it has cached of flows for
+// What connection tracking calls invalid is dropped, unless a stateless rule allows it. The switch may use what it has cached of flows for
 // some milliseconds after they changed.
 //
 // # Packets for the agent

@@ -31,7 +31,6 @@ func Flows(prog *policy.Program, ports []Port, l Layout) ([]ovs.Flow, error) {
 
 // Priorities outside the bands of rules.
 const (
-	prioInvalid uint16 = 65000
 	prioReply   uint16 = 64900
 	prioDefault uint16 = 1000
 	prioPort    uint16 = 100
@@ -78,7 +77,6 @@ func (c *compiler) common() {
 	for _, s := range []stage{c.l.egress(), c.l.ingress()} {
 		c.add(s.ct, prioMiss, FeatureStage, "", nil)
 		for _, eth := range families {
-			c.add(s.sets, prioInvalid, FeatureStage, "", match(ovs.EthType(eth), ovs.CTState(ovs.CTTrk|ovs.CTInv, 0)))
 			c.replies(s, eth)
 			c.verdicts(s, eth)
 			c.add(s.sets, prioReply, FeatureStage, "", match(ovs.EthType(eth), ovs.CTState(ovs.CTTrk|ovs.CTRel, 0)), ovs.Goto(s.next))

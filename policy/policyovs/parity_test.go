@@ -123,7 +123,7 @@ func (b *parityBackend) apply(ctx context.Context, change policy.Change, ports p
 
 // The bridge lets through what the evaluator does, on real packets.
 func TestParity(t *testing.T) {
-	policytest.Run(t, policytest.Config{PerEnd: true, Keep: true, Worlds: 20, Updates: 40}, func(t testing.TB, lab *policytest.Lab) policytest.Backend {
+	policytest.Run(t, policytest.Config{PerEnd: true, Keep: true, Stateless: true, Worlds: 20, Updates: 40}, func(t testing.TB, lab *policytest.Lab) policytest.Backend {
 		return newParityBackend(t, lab)
 	})
 }

@@ -38,8 +38,9 @@ const (
 
 // Priorities of the -verdict stage.
 const (
-	prioKept uint16 = 70 - 10*iota
+	prioKept uint16 = 80 - 10*iota
 	prioStateless
+	prioInvalid
 	prioKnown
 	prioFirst
 	prioAllowed
@@ -98,6 +99,9 @@ func (c *compiler) verdicts(s stage, eth uint16) {
 	add(prioKept, verdictKeep, known, c.allow(s)...)
 	add(prioStateless+1, verdictAllow|verdictStateless|verdictLog, nil, log, ovs.Goto(s.next))
 	add(prioStateless, verdictAllow|verdictStateless, nil, ovs.Goto(s.next))
+	// What makes no sense to connection tracking is for stateless rules alone:
+	// so are replies of connections that these have allowed.
+	c.add(s.verdict, prioInvalid, FeatureStage, "", match(ovs.EthType(eth), ovs.CTState(ovs.CTTrk|ovs.CTInv, 0)))
 	add(prioKnown, verdictAllow|verdictLog, known, c.allow(s)...)
 	add(prioFirst, verdictAllow|verdictLog, nil, append([]ovs.Action{log}, c.allow(s)...)...)
 	add(prioAllowed, verdictAllow, nil, c.allow(s)...)
