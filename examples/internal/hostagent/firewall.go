@@ -35,8 +35,8 @@ func newFirewall(l policyovs.Layout, have ...ovs.Flow) (*firewall, error) {
 	return &firewall{c: c, ports: map[string]policyovs.Port{}}, err
 }
 
-// follow compiles what changed, for a generation of connections. Until the stage is handed to the bridge and
-// handed is set, the next one is whole.
+// follow compiles what changed, for a generation of connections. Until the stage
+// is handed to the bridge and handed is set, the next one is whole.
 func (f *firewall) follow(prog *policy.Program, ports []policyovs.Port, generation uint32) (stage, error) {
 	var change policyovs.PortChange
 	now := map[string]policyovs.Port{}

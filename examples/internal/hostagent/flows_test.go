@@ -276,7 +276,7 @@ func TestFirewallResumes(t *testing.T) {
 	defer of.Close()
 	ports := []policyovs.Port{{ID: "a", Key: 1, MAC: ovs.MAC{2}}}
 	prog := &policy.Program{}
-	s := &session{of: of, bridge: ovs.NewBridge(of, share)}
+	s := &session{of: of, bridge: ovs.NewBridge(of, share), policy: &enforcement{layout: policyLayout(true)}}
 	for i := range 20 { // each before those that are there
 		r := policy.ProgramRule{ID: fmt.Sprint("r", 20-i), Section: "s", Rule: fmt.Sprint("r", 20-i), Direction: policy.Egress,
 			Action: policy.Action(i % 2), Order: policy.Order{Section: 20 - i}}
@@ -284,7 +284,7 @@ func TestFirewallResumes(t *testing.T) {
 		for range 2 { // the second is another agent
 			s.firewall, err = s.resumeFirewall(t.Context())
 			require.NoError(t, err)
-			st, err := s.firewall.follow(prog, ports)
+			st, err := s.firewall.follow(prog, ports, 0)
 			require.NoError(t, err)
 			require.NoError(t, st.hand(s.bridge))
 			report, err := s.bridge.Sync(t.Context())
@@ -293,7 +293,7 @@ func TestFirewallResumes(t *testing.T) {
 				require.LessOrEqual(t, report.Deleted, 4, "other rules keep their priorities")
 			}
 		}
-		st, err := s.firewall.follow(prog, ports)
+		st, err := s.firewall.follow(prog, ports, 0)
 		require.NoError(t, err)
 		require.NoError(t, st.hand(s.bridge))
 		report, err := s.bridge.Sync(t.Context())
