@@ -12,13 +12,8 @@ import (
 	"github.com/tierloom/tierloom/policy"
 )
 
-// A stream is an established connection; a message sent at one end comes out at
-// the other, or does not.
-type stream interface {
-	write(fromServer bool, text string)
-	read(atServer bool) string // all that has come
-}
-
+// A tcpStream is an established connection; a message sent at one end comes out
+// at the other, or does not.
 type tcpStream struct {
 	t    *testing.T
 	ends [2]net.Conn // of client and server
