@@ -166,6 +166,7 @@ func TestRestartLeaksNothing(t *testing.T) {
 			denied.awaitFresh(t)
 			require.NoError(t, b.Set("policy", policy, nil))
 			sync()
+			in.Appctl("revalidator/wait") // until what the datapath has cached is of these flows
 			denied.watched.Store(denied.sent.Load())
 			allowed.awaitFresh(t)
 
