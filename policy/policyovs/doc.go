@@ -62,8 +62,9 @@
 // # Packets for the agent
 //
 // Rejected packets go to the [Agent], which answers them; what is logged, as a
-// copy: the first packet of a connection that is allowed, each that is denied
-// or allowed by a stateless rule. [Layout.LogDrops] logs all that is denied, also
+// copy: the first packet of a connection that is allowed, with those that the
+// datapath takes in one batch with it; each that is denied or allowed by a
+// stateless rule. [Layout.LogDrops] logs all that is denied, also
 // where no rule was met. Each kind has a meter ([Layout.Meters]), so that a flood
 // does not reach the agent; the switch counts what is above ([MeterExcess]). A rejected
 // packet that is above is neither answered nor logged.

@@ -36,11 +36,25 @@ func (l *Lab) checkDecisions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	logged := func(rule, action, rest string) (int, error) {
+		lines, err := l.logged("h1", "msg=packet", "action="+action, "direction=IN", "rule="+rule+rest, "src="+client.ip.String(), "dst="+ledger.ip.String())
+		return len(lines), err
+	}
 	const allowed, dropped = 7, 5
-	if err := l.datagrams(client, ledger, 7002, allowed); err != nil {
+	c, err := l.socket(client)
+	if err != nil {
 		return err
 	}
-	if err := l.datagrams(client, ledger, 7003, dropped); err != nil {
+	defer c.Close()
+	// The first alone: those that come in one batch with it are logged with it.
+	if err := datagrams(c, ledger, 7002, 1); err != nil {
+		return err
+	}
+	err = l.wait(ctx, 5*time.Second, "the first datagram in the log", func() (bool, string) {
+		n, err := logged("allow-events", "ALLOW", "")
+		return n > 0, errText(err)
+	})
+	if err := errors.Join(err, datagrams(c, ledger, 7002, allowed-1), datagrams(c, ledger, 7003, dropped)); err != nil {
 		return err
 	}
 	for _, c := range []struct {
@@ -59,10 +73,9 @@ func (l *Lab) checkDecisions(ctx context.Context) error {
 	}{
 		{"reject-metrics", "REJECT", " label=metrics", 1}, {"allow-events", "ALLOW", "", 1}, {"drop-events", "DROP", "", dropped},
 	} {
-		want := []string{"msg=packet", "action=" + c.action, "direction=IN", "rule=" + c.rule + c.rest, "src=" + client.ip.String(), "dst=" + ledger.ip.String()}
 		l.within(ctx, group, fmt.Sprintf("%s is logged (%d)", c.rule, c.lines), 5*time.Second, func() (bool, string) {
-			lines, err := l.logged("h1", want...)
-			return err == nil && len(lines) == c.lines, fmt.Sprintf("%d lines %s", len(lines), errText(err))
+			n, err := logged(c.rule, c.action, c.rest)
+			return err == nil && n == c.lines, fmt.Sprintf("%d lines %s", n, errText(err))
 		})
 	}
 	return nil
@@ -85,17 +98,17 @@ func (l *Lab) checkTiers(ctx context.Context) error {
 	return nil
 }
 
-// datagrams sends some to a port where nobody has to listen.
-func (l *Lab) datagrams(from, to *pod, port uint16, n int) error {
-	var c net.PacketConn
-	err := ovstest.InNS(l.ns(from.machine()), func() (err error) {
+// socket opens a UDP socket in a pod.
+func (l *Lab) socket(p *pod) (c net.PacketConn, err error) {
+	err = ovstest.InNS(l.ns(p.machine()), func() (err error) {
 		c, err = net.ListenPacket("udp4", ":0")
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+	return c, err
+}
+
+// datagrams sends some to a port where nobody has to listen.
+func datagrams(c net.PacketConn, to *pod, port uint16, n int) error {
 	for range n {
 		if _, err := c.WriteTo([]byte("event"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.ip, port))); err != nil {
 			return err
