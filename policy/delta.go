@@ -1,8 +1,8 @@
 package policy
 
 import (
-	"cmp"
 	"slices"
+	"strings"
 )
 
 // A Delta is what one change of an object did to groups and to rules at ports.
@@ -40,8 +40,8 @@ func (e *Engine) report(d Delta) {
 		return
 	}
 	d.Generation = e.generation
-	slices.SortFunc(d.Groups, func(a, b GroupDelta) int { return cmp.Compare(a.Group, b.Group) })
-	slices.SortFunc(d.Ports, func(a, b PortDelta) int { return cmp.Compare(a.Port, b.Port) })
+	slices.SortFunc(d.Groups, func(a, b GroupDelta) int { return strings.Compare(a.Group, b.Group) })
+	slices.SortFunc(d.Ports, func(a, b PortDelta) int { return strings.Compare(a.Port, b.Port) })
 	e.cfg.Changed(d)
 }
 
@@ -58,14 +58,15 @@ func (e *Engine) moved(id string, from, to *profile, readdressed bool) Delta {
 	var before, after []*group
 	var old, now []*rule
 	if from != nil {
-		before = e.groupsOf(nil, from)
+		before = e.groupsOf(make([]*group, 0, 16), from)
 		old = e.rulesLocked(from)
 	}
 	if to != nil {
-		after = e.groupsOf(nil, to)
+		after = e.groupsOf(make([]*group, 0, 16), to)
 		now = e.rulesLocked(to)
 	}
 	self := []string{id}
+	d.Groups = make([]GroupDelta, 0, len(before)+len(after))
 	mark := e.nextMark()
 	for _, g := range after {
 		g.mark = mark
