@@ -95,7 +95,8 @@ func (v *Evaluator) verdict(m *Member, p Packet, d Direction, from int, told fun
 // misses returns in what a packet at a port does not fit a rule.
 func (v *Evaluator) misses(s *Section, r *Rule, m *Member, p Packet, d Direction) []Part {
 	var out []Part
-	if scope := r.AppliedTo; !v.applies(cmp.Or(len(scope), len(s.AppliedTo)) == 0, orList(scope, s.AppliedTo), m) {
+	scope := orList(r.AppliedTo, s.AppliedTo)
+	if !anyOf(scope) && !slices.ContainsFunc(scope, func(id string) bool { return v.in(id, m) }) {
 		out = append(out, PartScope)
 	}
 	src, dst := v.contains(r.Sources, r.SourcesExcluded, p.Src), v.contains(r.Destinations, r.DestinationsExcluded, p.Dst)
@@ -121,11 +122,6 @@ func orList(a, b []string) []string {
 		return a
 	}
 	return b
-}
-
-// applies reports whether a member is in a scope.
-func (v *Evaluator) applies(everywhere bool, scope []string, m *Member) bool {
-	return everywhere || scope[0] == Any || slices.ContainsFunc(scope, func(id string) bool { return v.in(id, m) })
 }
 
 // Has reports whether a member belongs to a group.

@@ -39,33 +39,30 @@ func (e *Engine) tidy(x *posting) {
 }
 
 func (e *Engine) unlistProfile(pl place) {
-	last := len(pl.in.profiles) - 1
-	moved := pl.in.profiles[last]
-	pl.in.profiles[pl.pos] = moved
-	for i := range moved.at {
-		if moved.at[i].in == pl.in {
-			moved.at[i].pos = pl.pos
-			break
-		}
-	}
-	pl.in.profiles[last] = nil
-	pl.in.profiles = pl.in.profiles[:last]
+	pl.in.profiles = unlist(pl.in.profiles, pl, func(p *profile) []place { return p.at })
 	e.tidy(pl.in)
 }
 
 func (e *Engine) unlistSelector(pl place) {
-	last := len(pl.in.selectors) - 1
-	moved := pl.in.selectors[last]
-	pl.in.selectors[pl.pos] = moved
-	for i := range moved.at {
-		if moved.at[i].in == pl.in {
-			moved.at[i].pos = pl.pos
+	pl.in.selectors = unlist(pl.in.selectors, pl, func(s *selector) []place { return s.at })
+	e.tidy(pl.in)
+}
+
+// unlist takes what is at a place out of a posting's list. The last comes
+// there, and has its own place changed.
+func unlist[T any](list []*T, pl place, places func(*T) []place) []*T {
+	last := len(list) - 1
+	moved := list[last]
+	list[pl.pos] = moved
+	at := places(moved)
+	for i := range at {
+		if at[i].in == pl.in {
+			at[i].pos = pl.pos
 			break
 		}
 	}
-	pl.in.selectors[last] = nil
-	pl.in.selectors = pl.in.selectors[:last]
-	e.tidy(pl.in)
+	list[last] = nil
+	return list[:last]
 }
 
 // indexProfileLocked lists a new profile under its properties and joins it
