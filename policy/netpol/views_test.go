@@ -5,9 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +15,8 @@ import (
 	"github.com/tierloom/tierloom/policy/netpol"
 )
 
-// A viewed is the objects of one, as they change, and an engine that follows.
+// A viewed is the objects of a cluster, as they change, and an engine with views
+// that follows.
 type viewed struct {
 	e          *policy.Engine
 	namespaces map[string][]policy.Tag
@@ -198,12 +197,7 @@ func sameProgram(a, b *policy.Program) bool { c := policy.Diff(a, b); return c.I
 // hosts make of the changes is what is compiled from scratch, in whatever order
 // the objects come; and both decide as the objects do, and a table of a port too.
 func TestViews(t *testing.T) {
-	n := uint64(40)
-	if v := os.Getenv("TIERLOOM_WORLDS"); v != "" {
-		var err error
-		n, err = strconv.ParseUint(v, 10, 32)
-		require.NoError(t, err, "TIERLOOM_WORLDS")
-	}
+	n := worlds(t, 40)
 	counts := map[policy.Action]int{}
 	for seed := range n {
 		rnd := rand.New(rand.NewPCG(seed, 11))

@@ -2,12 +2,13 @@ package netpol_test
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,7 +21,16 @@ import (
 	"github.com/tierloom/tierloom/policy/netpol"
 )
 
-var worlds = flag.Uint64("worlds", 100, "number of random worlds of TestWorlds; 20000 take five minutes")
+// worlds is how many random worlds are tried: some, or TIERLOOM_WORLDS.
+func worlds(t *testing.T, some uint64) uint64 {
+	v := os.Getenv("TIERLOOM_WORLDS")
+	if v == "" {
+		return some
+	}
+	n, err := strconv.ParseUint(v, 10, 32)
+	require.NoError(t, err, "TIERLOOM_WORLDS")
+	return n
+}
 
 // A cluster is Kubernetes objects, and an Engine that is told of each change.
 type cluster struct {
@@ -292,7 +302,8 @@ func (c *cluster) String() string { return strings.Join(c.steps, "; ") }
 // says; and it is what it was when all is undone.
 func TestWorlds(t *testing.T) {
 	counts := map[bool]int{}
-	for seed := range *worlds {
+	n := worlds(t, 100)
+	for seed := range n {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		c := newCluster(t, rnd)
 		for _, ns := range spaces {
@@ -324,7 +335,7 @@ func TestWorlds(t *testing.T) {
 		require.Equal(t, before, text(t, c.e, ports), "undone: %s", c)
 	}
 	t.Log(counts)
-	if *worlds >= 100 {
+	if n >= 100 {
 		require.Greater(t, min(counts[true], counts[false]), 500)
 	}
 }
