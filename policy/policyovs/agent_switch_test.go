@@ -73,8 +73,9 @@ func TestSwitchRejectEstablished(t *testing.T) {
 	ln := x.listen(x.b, x.b.v4(), 80)
 	c, err := x.dial(x.a, "tcp", netip.AddrPortFrom(x.b.v4(), 80))
 	require.NoError(t, err)
-	_, err = ln.Accept()
+	server, err := ln.Accept()
 	require.NoError(t, err)
+	t.Cleanup(func() { server.Close() })
 	x.enforce(rule("s", policy.Ingress, policy.Reject, policy.TCP, 80))
 	// The first write is rejected, unless a packet was before; then it fails.
 	if _, err = c.Write([]byte("hello")); err == nil {
