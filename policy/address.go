@@ -29,8 +29,8 @@ func (e *Engine) keepOwners() {
 	if e.owners != nil {
 		return
 	}
-	e.owners = make(map[netip.Addr][]*member, len(e.members))
-	for _, m := range e.members {
+	e.owners = make(map[netip.Addr][]*member, e.members.n)
+	for m := range e.members.all() {
 		for _, a := range m.ips {
 			e.owners[a] = append(e.owners[a], m)
 		}

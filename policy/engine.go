@@ -3,7 +3,6 @@ package policy
 import (
 	"cmp"
 	"hash/maphash"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -28,13 +27,13 @@ type Engine struct {
 
 	mu         sync.Mutex // protects all below
 	generation uint64
-	members    map[string]*member
-	groups     map[string]*group
-	sections   map[string]*section
+	members    hashtable[member]
+	groups     hashtable[group]
+	sections   hashtable[section]
+	profiles   hashtable[profile]
+	selectors  hashtable[selector]
+	postings   hashtable[posting]
 	everywhere []*rule                  // rules without scope, in order
-	profiles   map[uint64]*profile      // by hash
-	selectors  map[uint64]*selector     // by hash
-	postings   map[uint64]*posting      // by key
 	named      map[string]int           // selectors that name a member
 	owners     map[netip.Addr][]*member // by address; nil until asked for
 	views      map[*View]bool
@@ -42,6 +41,8 @@ type Engine struct {
 	needs      map[need]map[dependent]bool
 	byPort     map[portKey][]*profile // by named port
 	mark       uint64                 // the last that a search left on what it had seen
+
+	asked *group // the last that was asked for by id
 
 	// For reuse by one method each.
 	keys    []uint64
@@ -64,8 +65,6 @@ func NewEngine(cfg Config) *Engine {
 	}
 	return &Engine{
 		cfg: cfg, hash: hasher{maphash.MakeSeed()},
-		members: map[string]*member{}, groups: map[string]*group{}, sections: map[string]*section{},
-		profiles: map[uint64]*profile{}, selectors: map[uint64]*selector{}, postings: map[uint64]*posting{},
 		views: map[*View]bool{}, watchers: map[string][]*View{}, needs: map[need]map[dependent]bool{},
 		named: map[string]int{}, byPort: map[portKey][]*profile{},
 	}
@@ -78,12 +77,12 @@ func (e *Engine) SetMember(o Member) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	m := e.members[o.ID]
+	m := e.memberLocked(o.ID)
 	to := e.profileLocked(&o)
 	if m == nil {
 		m = &member{id: o.ID}
 		m.address(o.IPs)
-		e.members[o.ID] = m
+		e.members.add(e.hash.id(o.ID), m)
 		to.add(m)
 		e.changed(m, nil, to, nil)
 		return nil
@@ -110,11 +109,11 @@ func (e *Engine) SetMember(o Member) error {
 func (e *Engine) DeleteMember(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	m := e.members[id]
+	m := e.memberLocked(id)
 	if m == nil {
 		return
 	}
-	delete(e.members, id)
+	e.members.remove(e.hash.id(id), m)
 	from, had := m.profile, slices.Clone(m.ips)
 	from.remove(m)
 	m.ips = nil
@@ -144,7 +143,7 @@ func (e *Engine) SetGroup(o Group) error {
 	if x := o.criteria(); !x.IsZero() {
 		sel = e.selectorLocked(x)
 	}
-	e.changeGroupLocked(e.groupLocked(o.ID), &o, sel, e.groupsLocked(o.Groups))
+	e.changeGroupLocked(e.nameGroupLocked(o.ID), &o, sel, e.groupsLocked(o.Groups))
 	return nil
 }
 
@@ -152,7 +151,7 @@ func (e *Engine) SetGroup(o Group) error {
 func (e *Engine) DeleteGroup(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if g := e.groups[id]; g != nil && g.there {
+	if g := e.groupLocked(id); g != nil && g.there {
 		e.changeGroupLocked(g, nil, nil, nil)
 	}
 }
@@ -180,11 +179,12 @@ func (e *Engine) SetSection(o Section) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	old, s := e.sections[o.ID], e.newSectionLocked(&o)
+	old, s := e.sectionLocked(o.ID), e.newSectionLocked(&o)
 	if old != nil {
 		e.detachLocked(old)
+		e.sections.remove(e.hash.id(o.ID), old)
 	}
-	e.sections[o.ID] = s
+	e.sections.add(e.hash.id(o.ID), s)
 	e.attachLocked(s)
 	e.report(e.replaced(old, s))
 	return nil
@@ -194,13 +194,21 @@ func (e *Engine) SetSection(o Section) error {
 func (e *Engine) DeleteSection(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := e.sections[id]
+	s := e.sectionLocked(id)
 	if s == nil {
 		return
 	}
 	e.report(e.replaced(s, nil))
 	e.detachLocked(s)
-	delete(e.sections, id)
+	e.sections.remove(e.hash.id(id), s)
+}
+
+func (e *Engine) memberLocked(id string) *member {
+	return e.members.get(e.hash.id(id), func(m *member) bool { return m.id == id })
+}
+
+func (e *Engine) sectionLocked(id string) *section {
+	return e.sections.get(e.hash.id(id), func(s *section) bool { return s.id == id })
 }
 
 // Generation counts the changes that the Engine has seen.
@@ -214,7 +222,7 @@ func (e *Engine) Generation() uint64 {
 func (e *Engine) Members(groupID string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	g := e.groups[groupID]
+	g := e.groupLocked(groupID)
 	if g == nil || !g.there {
 		return nil
 	}
@@ -232,7 +240,7 @@ func (e *Engine) Members(groupID string) []string {
 func (e *Engine) Groups(memberID string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	m := e.members[memberID]
+	m := e.memberLocked(memberID)
 	if m == nil {
 		return nil
 	}
@@ -246,7 +254,7 @@ func (e *Engine) Groups(memberID string) []string {
 func (e *Engine) Addresses(groupID string) []netip.Prefix {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	g := e.groups[groupID]
+	g := e.groupLocked(groupID)
 	if g == nil {
 		return nil
 	}
@@ -266,7 +274,7 @@ func (e *Engine) Addresses(groupID string) []netip.Prefix {
 func (e *Engine) Rules(memberID string) []RuleID {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	m := e.members[memberID]
+	m := e.memberLocked(memberID)
 	if m == nil {
 		return nil
 	}
@@ -279,7 +287,7 @@ func (e *Engine) Order() []RuleID {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var all []*rule
-	for _, s := range slices.SortedFunc(maps.Values(e.sections), (*section).compare) {
+	for _, s := range slices.SortedFunc(e.sections.all(), (*section).compare) {
 		for i := range s.rules {
 			all = append(all, &s.rules[i])
 		}
@@ -294,23 +302,27 @@ type Class struct {
 }
 
 // Classes parts all ports by what [Engine.Rules] returns for them, once for
-// each kind of port. Several classes may have the same rules. They come in the
-// order of their first ports.
+// each kind of port, in no order. Several classes may have the same rules.
 func (e *Engine) Classes() []Class {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out := make([]Class, 0, len(e.profiles))
-	for _, first := range e.profiles {
-		for p := first; p != nil; p = p.next {
-			c := Class{Ports: make([]string, len(p.members)), Rules: refs(e.appliedLocked(p))}
-			for i, m := range p.members {
-				c.Ports[i] = m.id
-			}
-			slices.Sort(c.Ports)
-			out = append(out, c)
-		}
+	ids, rules := make([]string, 0, e.members.n), 0
+	for p := range e.profiles.all() {
+		rules += len(e.rulesLocked(p)) + len(e.everywhere)
 	}
-	slices.SortFunc(out, func(a, b Class) int { return cmp.Compare(a.Ports[0], b.Ports[0]) })
+	out, all := make([]Class, 0, e.profiles.n), make([]RuleID, 0, rules)
+	for p := range e.profiles.all() {
+		port, first := len(ids), len(all)
+		for _, m := range p.members {
+			ids = append(ids, m.id)
+		}
+		for _, r := range e.appliedLocked(p) {
+			all = append(all, r.ref())
+		}
+		c := Class{Ports: ids[port:len(ids):len(ids)], Rules: all[first:len(all):len(all)]}
+		slices.Sort(c.Ports)
+		out = append(out, c)
+	}
 	return out
 }
 
@@ -339,9 +351,9 @@ func (e *Engine) Missing() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	ids := []string{}
-	for id, g := range e.groups {
+	for g := range e.groups.all() {
 		if !g.there {
-			ids = append(ids, id)
+			ids = append(ids, g.id)
 		}
 	}
 	slices.Sort(ids)
@@ -354,17 +366,20 @@ func (e *Engine) Objects() Objects {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	o := Objects{Default: e.cfg.Default}
-	for _, id := range slices.Sorted(maps.Keys(e.members)) {
-		o.Members = append(o.Members, e.members[id].object())
+	for m := range e.members.all() {
+		o.Members = append(o.Members, m.object())
 	}
-	for _, id := range slices.Sorted(maps.Keys(e.groups)) {
-		if g := e.groups[id]; g.there {
+	for g := range e.groups.all() {
+		if g.there {
 			o.Groups = append(o.Groups, g.object())
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(e.sections)) {
-		o.Sections = append(o.Sections, e.sections[id].object())
+	for s := range e.sections.all() {
+		o.Sections = append(o.Sections, s.object())
 	}
+	slices.SortFunc(o.Members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(o.Groups, func(a, b Group) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(o.Sections, func(a, b Section) int { return cmp.Compare(a.ID, b.ID) })
 	return o
 }
 

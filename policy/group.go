@@ -125,20 +125,29 @@ func (g *group) has(p *profile) bool {
 	return g.sel != nil && g.sel.selects(p) || slices.ContainsFunc(g.nested, func(n *group) bool { return n.has(p) })
 }
 
-// groupLocked returns a group by id, which need not be there.
+// groupLocked returns a group by id, nil if nothing is known of it.
 func (e *Engine) groupLocked(id string) *group {
-	g := e.groups[id]
-	if g == nil {
-		g = &group{id: id}
-		e.groups[id] = g
+	if e.asked == nil || e.asked.id != id {
+		e.asked = e.groups.get(e.hash.id(id), func(g *group) bool { return g.id == id })
 	}
-	return g
+	return e.asked
+}
+
+// nameGroupLocked returns a group by id, which need not be there.
+func (e *Engine) nameGroupLocked(id string) *group {
+	if g := e.groupLocked(id); g != nil {
+		return g
+	}
+	e.asked = &group{id: id}
+	e.groups.add(e.hash.id(id), e.asked)
+	return e.asked
 }
 
 // forgetLocked forgets a group that is not there and that nothing names.
 func (e *Engine) forgetLocked(g *group) {
 	if !g.there && g.users == 0 && len(g.parents) == 0 {
-		delete(e.groups, g.id)
+		e.groups.remove(e.hash.id(g.id), g)
+		e.asked = nil
 	}
 }
 
@@ -210,7 +219,7 @@ func (e *Engine) cycleLocked(o *Group) error {
 			if id == o.ID {
 				return true
 			}
-			if g := e.groups[id]; g != nil && !seen[id] {
+			if g := e.groupLocked(id); g != nil && !seen[id] {
 				seen[id] = true
 				if search(idsOf(g.nested)) {
 					return true

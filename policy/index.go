@@ -23,18 +23,23 @@ type place struct {
 }
 
 func (e *Engine) postingLocked(key uint64) *posting {
-	x := e.postings[key]
+	x := e.postingAt(key)
 	if x == nil {
 		x = &posting{key: key}
 		x.profiles, x.selectors = x.firstP[:0], x.firstS[:0]
-		e.postings[key] = x
+		e.postings.add(key, x)
 	}
 	return x
 }
 
+// postingAt returns the posting of a key, nil if nothing is there.
+func (e *Engine) postingAt(key uint64) *posting {
+	return e.postings.get(key, func(*posting) bool { return true })
+}
+
 func (e *Engine) tidy(x *posting) {
 	if len(x.profiles) == 0 && len(x.selectors) == 0 {
-		delete(e.postings, x.key)
+		e.postings.remove(x.key, x)
 	}
 }
 
@@ -194,7 +199,7 @@ func (e *Engine) requiredLocked(x *Expr) ([]uint64, bool) {
 func (e *Engine) crowd(keys []uint64) int {
 	n := 0
 	for _, k := range keys {
-		if x := e.postings[k]; x != nil {
+		if x := e.postingAt(k); x != nil {
 			n += len(x.profiles) + len(x.selectors)
 		}
 	}

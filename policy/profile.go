@@ -13,7 +13,6 @@ import (
 type profile struct {
 	Member  // the ID only if a selector names it; no IPs
 	hash    uint64
-	next    *profile // with the same hash
 	members []*member
 	at      []place // where it is indexed
 	edges   []edge  // selectors that select it
@@ -52,6 +51,8 @@ func mix(a, b uint64) uint64 {
 	a *= 0xc4ceb9fe1a85ec53
 	return a ^ a>>29
 }
+
+func (h hasher) id(s string) uint64 { return maphash.String(h.seed, s) }
 
 func (h hasher) text(kind uint64, s string) uint64 { return mix(kind, maphash.String(h.seed, s)) }
 
@@ -103,18 +104,16 @@ func sameTags(a, b []Tag) bool {
 func (e *Engine) profileLocked(m *Member) *profile {
 	_, named := e.named[m.ID]
 	h := e.hash.profile(m, named)
-	for p := e.profiles[h]; p != nil; p = p.next {
-		if p.is(m, named) {
-			return p
-		}
+	if p := e.profiles.get(h, func(p *profile) bool { return p.is(m, named) }); p != nil {
+		return p
 	}
-	p := &profile{Member: *m, hash: h, next: e.profiles[h]}
+	p := &profile{Member: *m, hash: h}
 	p.IPs = nil
 	if !named {
 		p.ID = ""
 	}
 	p.Tags, p.NamespaceTags, p.Ports = slices.Clone(m.Tags), slices.Clone(m.NamespaceTags), maps.Clone(m.Ports)
-	e.profiles[h] = p
+	e.profiles.add(h, p)
 	e.indexProfileLocked(p)
 	return p
 }
@@ -135,26 +134,7 @@ func (e *Engine) dropLocked(p *profile) {
 	for _, pl := range p.at {
 		e.unlistProfile(pl)
 	}
-	unchain(e.profiles, p.hash, p, func(p *profile) **profile { return &p.next })
-}
-
-// unchain takes v out of the list that starts in a table of hashes.
-func unchain[T any](table map[uint64]*T, hash uint64, v *T, next func(*T) **T) {
-	first := table[hash]
-	if first == v {
-		if n := *next(v); n != nil {
-			table[hash] = n
-		} else {
-			delete(table, hash)
-		}
-		return
-	}
-	for p := first; p != nil; p = *next(p) {
-		if *next(p) == v {
-			*next(p) = *next(v)
-			return
-		}
-	}
+	e.profiles.remove(p.hash, p)
 }
 
 func (p *profile) add(m *member) {

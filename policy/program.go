@@ -119,7 +119,7 @@ func (e *Engine) Program(ports []string) *Program {
 		}
 	}}
 	for _, id := range distinct(ports) {
-		m := e.members[id]
+		m := e.memberLocked(id)
 		if m == nil {
 			continue
 		}

@@ -130,7 +130,7 @@ func (e *Engine) blocksLocked(s *section, scopes [][]string) {
 func (e *Engine) groupsLocked(names []string) []*group {
 	out := make([]*group, 0, len(names))
 	for _, id := range names {
-		if g := e.groupLocked(id); !slices.Contains(out, g) {
+		if g := e.nameGroupLocked(id); !slices.Contains(out, g) {
 			out = append(out, g)
 		}
 	}
@@ -145,7 +145,7 @@ func (e *Engine) endsLocked(list []string, excluded bool) *ends {
 	for _, id := range list {
 		if p, ok := parsePrefix(id); ok {
 			x.literal = append(x.literal, p)
-		} else if g := e.groupLocked(id); !slices.Contains(x.groups, g) {
+		} else if g := e.nameGroupLocked(id); !slices.Contains(x.groups, g) {
 			x.groups = append(x.groups, g)
 			g.users++
 		}

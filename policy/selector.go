@@ -14,7 +14,6 @@ import (
 type selector struct {
 	expr     Expr
 	hash     uint64
-	next     *selector      // with the same hash
 	at       []place        // where it is indexed
 	profiles []back         // those that it selects
 	groups   []*group       // whose criteria it is
@@ -82,13 +81,11 @@ func (s *selector) name() string {
 // selectorLocked returns the selector of a valid expression, a new one if need be.
 func (e *Engine) selectorLocked(x Expr) *selector {
 	h := e.hash.expr(&x)
-	for s := e.selectors[h]; s != nil; s = s.next {
-		if s.expr.equal(&x) {
-			return s
-		}
+	if s := e.selectors.get(h, func(s *selector) bool { return s.expr.equal(&x) }); s != nil {
+		return s
 	}
-	s := &selector{expr: x.clone(), hash: h, next: e.selectors[h]}
-	e.selectors[h] = s
+	s := &selector{expr: x.clone(), hash: h}
+	e.selectors.add(h, s)
 	s.names = x.names(nil)
 	for _, id := range s.names {
 		e.nameLocked(id, +1)
@@ -114,7 +111,7 @@ func (e *Engine) releaseLocked(s *selector) {
 	for _, pl := range s.at {
 		e.unlistSelector(pl)
 	}
-	unchain(e.selectors, s.hash, s, func(s *selector) **selector { return &s.next })
+	e.selectors.remove(s.hash, s)
 	for _, id := range s.names {
 		e.nameLocked(id, -1)
 	}
@@ -129,7 +126,7 @@ func (e *Engine) nameLocked(id string, n int) {
 	} else {
 		delete(e.named, id)
 	}
-	m := e.members[id]
+	m := e.memberLocked(id)
 	if m == nil || (count > 0) == (m.profile.ID != "") {
 		return
 	}

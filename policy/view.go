@@ -180,7 +180,7 @@ func (v *View) Close() {
 
 // touchPort has all rules at a port compiled again.
 func (v *View) touchPort(id string) {
-	if m := v.e.members[id]; m != nil {
+	if m := v.e.memberLocked(id); m != nil {
 		v.touch(v.e.rulesLocked(m.profile))
 	}
 	v.touch(v.e.everywhere)
@@ -262,7 +262,7 @@ func (v *View) compile(id RuleID) *viewRule {
 	everywhere := slices.Contains(v.e.everywhere, r)
 	var at []*member
 	for port := range v.ports {
-		m := v.e.members[port]
+		m := v.e.memberLocked(port)
 		if m == nil {
 			continue
 		}
@@ -462,7 +462,7 @@ func (e *Engine) touchGroup(g *group) {
 
 // ruleLocked returns a rule, nil if it is not there.
 func (e *Engine) ruleLocked(id RuleID) *rule {
-	s := e.sections[id.Section]
+	s := e.sectionLocked(id.Section)
 	if s == nil {
 		return nil
 	}
