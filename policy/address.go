@@ -8,20 +8,21 @@ import (
 // addressesOf returns the addresses of a selector's members, sorted and distinct.
 // From the first time on they are kept.
 func (e *Engine) addressesOf(s *selector) []netip.Prefix {
-	if s.kept {
-		return s.addrs
+	set := s.members()
+	if set.kept {
+		return set.addrs
 	}
 	e.keepOwners()
 	for _, b := range s.profiles {
 		for _, m := range b.p.members {
 			for _, a := range m.ips {
-				s.addrs = append(s.addrs, hostPrefix(a))
+				set.addrs = append(set.addrs, hostPrefix(a))
 			}
 		}
 	}
-	slices.SortFunc(s.addrs, comparePrefix)
-	s.addrs, s.kept = slices.Compact(s.addrs), true
-	return s.addrs
+	slices.SortFunc(set.addrs, comparePrefix)
+	set.addrs, set.kept = slices.Compact(set.addrs), true
+	return set.addrs
 }
 
 // keepOwners begins to keep whose each address is.
@@ -66,7 +67,7 @@ func (e *Engine) readdress(m *member, from, to *profile, had, has []netip.Addr) 
 		}
 		for _, ed := range p.edges {
 			for _, a := range list {
-				if ed.sel.kept && (ed.sel.mark != mark || !slices.Contains(others, a)) {
+				if set := ed.sel.set; set != nil && set.kept && (ed.sel.mark != mark || !slices.Contains(others, a)) {
 					tell(ed.sel, a)
 				}
 			}
@@ -78,11 +79,11 @@ func (e *Engine) readdress(m *member, from, to *profile, had, has []netip.Addr) 
 
 func (e *Engine) gain(s *selector, a netip.Addr) {
 	p := hostPrefix(a)
-	i, there := slices.BinarySearchFunc(s.addrs, p, comparePrefix)
+	i, there := slices.BinarySearchFunc(s.set.addrs, p, comparePrefix)
 	if there {
 		return // another member has it too
 	}
-	s.addrs = slices.Insert(s.addrs, i, p)
+	s.set.addrs = slices.Insert(s.set.addrs, i, p)
 	e.noteAddress(s, a, true)
 }
 
@@ -92,16 +93,16 @@ func (e *Engine) lose(s *selector, a netip.Addr) {
 			return
 		}
 	}
-	if i, there := slices.BinarySearchFunc(s.addrs, hostPrefix(a), comparePrefix); there {
-		s.addrs = slices.Delete(s.addrs, i, i+1)
+	if i, there := slices.BinarySearchFunc(s.set.addrs, hostPrefix(a), comparePrefix); there {
+		s.set.addrs = slices.Delete(s.set.addrs, i, i+1)
 		e.noteAddress(s, a, false)
 	}
 }
 
 // noteAddress tells the views that an address joined or left a selector.
 func (e *Engine) noteAddress(s *selector, a netip.Addr, joined bool) {
-	for _, v := range s.views {
-		v.sets[s.name()].note(hostPrefix(a), joined)
+	for _, v := range s.set.views {
+		v.sets[s.set.name].note(hostPrefix(a), joined)
 	}
 	if len(e.needs) == 0 {
 		return

@@ -134,8 +134,8 @@ func (c *compiler) set(x *ends) *AddressSet {
 			c.use(g.set(), nil, g)
 		}
 		if g.sel != nil {
-			a.Sets = append(a.Sets, g.sel.name())
-			c.use(g.sel.name(), g.sel, nil)
+			a.Sets = append(a.Sets, g.sel.members().name)
+			c.use(g.sel.members().name, g.sel, nil)
 		}
 	}
 	slices.Sort(a.Sets)

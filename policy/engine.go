@@ -143,7 +143,7 @@ func (e *Engine) SetGroup(o Group) error {
 	if x := o.criteria(); !x.IsZero() {
 		sel = e.selectorLocked(x)
 	}
-	e.changeGroupLocked(e.nameGroupLocked(o.ID), &o, sel, e.groupsLocked(o.Groups))
+	e.changeGroupLocked(e.nameGroupLocked(o.ID), &o, sel, e.groupsLocked(nil, o.Groups))
 	return nil
 }
 

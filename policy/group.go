@@ -92,6 +92,8 @@ type group struct {
 	users   int      // of rules and scopes that name it
 	mark    uint64
 	leads   bool // it is in sel.leading
+
+	twoScopes [2]*block // room for what most have
 }
 
 // lead lists the group with its selector if its members have rules by it, or may
@@ -139,6 +141,7 @@ func (e *Engine) nameGroupLocked(id string) *group {
 		return g
 	}
 	e.asked = &group{id: id}
+	e.asked.scopes = e.asked.twoScopes[:0]
 	e.groups.add(e.hash.id(id), e.asked)
 	return e.asked
 }

@@ -19,6 +19,9 @@ type profile struct {
 	rules   []*rule // of its groups, in order; valid if known
 	known   bool
 	mark    uint64
+	// Room for what most have.
+	twoMembers [2]*member
+	twoEdges   [2]edge
 }
 
 // An edge is a selector that selects a profile, and the profile's place in its list.
@@ -108,6 +111,7 @@ func (e *Engine) profileLocked(m *Member) *profile {
 		return p
 	}
 	p := &profile{Member: *m, hash: h}
+	p.members, p.edges = p.twoMembers[:0], p.twoEdges[:0]
 	p.IPs = nil
 	if !named {
 		p.ID = ""

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// A section is a Section in an Engine.
+// A section is a Section in an Engine. Most have one rule, with one group of
+// ports and one of peers: for these there is room in what holds them.
 type section struct {
 	id, name    string
 	tags        []Tag
@@ -18,12 +19,16 @@ type section struct {
 	established Established
 	rules       []rule // in the order in which they are tried
 	blocks      []block
+	oneRule     [1]rule
+	oneBlock    [1]block
 }
 
 // A block is the rules of a section that have the same scope.
 type block struct {
-	scope []*group // nil: everywhere
-	rules []*rule
+	scope    []*group // nil: everywhere
+	rules    []*rule
+	oneGroup [1]*group
+	oneRule  [1]*rule
 }
 
 // A rule is a Rule in an Engine. It is never changed.
@@ -45,6 +50,7 @@ type ends struct {
 	excluded bool
 	groups   []*group
 	literal  []netip.Prefix // aggregated
+	oneGroup [1]*group
 }
 
 // compare orders rules as they are tried.
@@ -69,66 +75,75 @@ func (s *section) compare(o *section) int {
 func (e *Engine) newSectionLocked(o *Section) *section {
 	s := &section{
 		id: o.ID, name: o.DisplayName, tags: slices.Clone(o.Tags), category: cmp.Or(o.Category, Application), rank: o.Category.Rank(), priority: o.Priority,
-		stateless: o.Stateless, established: o.Established, rules: make([]rule, len(o.Rules)),
+		stateless: o.Stateless, established: o.Established,
 	}
-	for i := range o.Rules {
-		s.rules[i] = rule{sequence: o.Rules[i].Sequence, pos: i}
+	rules := o.Rules
+	if bySequence := func(a, b Rule) int { return cmp.Compare(a.Sequence, b.Sequence) }; !slices.IsSortedFunc(rules, bySequence) {
+		rules = slices.Clone(rules)
+		slices.SortStableFunc(rules, bySequence)
 	}
-	if bySequence := func(a, b rule) int { return cmp.Compare(a.sequence, b.sequence) }; !slices.IsSortedFunc(s.rules, bySequence) {
-		slices.SortStableFunc(s.rules, bySequence)
+	s.rules = sized(s.oneRule[:0], len(rules))
+	for i := range rules {
+		r := &rules[i]
+		s.rules = append(s.rules, rule{
+			id: r.ID, name: r.DisplayName, section: s, sequence: r.Sequence, pos: i, services: cloneServices(r.Services), logLabel: r.LogLabel,
+			action: r.Action, direction: r.Direction, logged: r.Logged,
+			src: e.endsLocked(r.Sources, r.SourcesExcluded), dst: e.endsLocked(r.Destinations, r.DestinationsExcluded),
+		})
 	}
-	var scopes [][]string
-	for i := range s.rules {
-		from := &o.Rules[s.rules[i].pos]
-		s.rules[i] = rule{
-			id: from.ID, name: from.DisplayName, section: s, sequence: from.Sequence, pos: i, services: cloneServices(from.Services), logLabel: from.LogLabel,
-			action: from.Action, direction: from.Direction, logged: from.Logged,
-			src: e.endsLocked(from.Sources, from.SourcesExcluded), dst: e.endsLocked(from.Destinations, from.DestinationsExcluded),
-		}
-		scopes = append(scopes, orList(from.AppliedTo, o.AppliedTo))
-	}
-	e.blocksLocked(s, scopes)
+	e.blocksLocked(s, rules, o.AppliedTo)
 	return s
 }
 
-// blocksLocked parts the rules of a section by scope; scopes are those of the rules.
-func (e *Engine) blocksLocked(s *section, scopes [][]string) {
+// sized returns an empty list for n elements: room, if it suffices.
+func sized[T any](room []T, n int) []T {
+	if n <= cap(room) {
+		return room
+	}
+	return make([]T, 0, n)
+}
+
+// blocksLocked parts the rules of a section by scope, which is that of the
+// section where a rule has none.
+func (e *Engine) blocksLocked(s *section, rules []Rule, applied []string) {
+	scope := func(i int) []string { return orList(rules[i].AppliedTo, applied) }
 	// first returns the first rule with the scope of another.
 	first := func(i int) int {
-		return slices.IndexFunc(scopes, func(x []string) bool { return slices.Equal(x, scopes[i]) })
+		j := 0
+		for !slices.Equal(scope(j), scope(i)) {
+			j++
+		}
+		return j
 	}
 	n := 0
-	for i := range scopes {
+	for i := range rules {
 		if first(i) == i {
 			n++
 		}
 	}
-	s.blocks = make([]block, 0, n)
-	at := make([]int, len(scopes)) // block of a rule
-	for i, names := range scopes {
-		if j := first(i); j < i {
-			at[i] = at[j]
-			continue
+	s.blocks = sized(s.oneBlock[:0], n)
+	for i := range rules {
+		j := first(i)
+		if j == i {
+			s.blocks = append(s.blocks, block{})
+			b := &s.blocks[len(s.blocks)-1]
+			b.rules = b.oneRule[:0]
+			if names := scope(i); !anyOf(names) {
+				b.scope = e.groupsLocked(b.oneGroup[:0], names)
+			}
+			for _, g := range b.scope {
+				g.users++
+			}
 		}
-		at[i] = len(s.blocks)
-		b := block{rules: make([]*rule, 0, len(s.rules)-i)}
-		if !anyOf(names) {
-			b.scope = e.groupsLocked(names)
-		}
-		for _, g := range b.scope {
-			g.users++
-		}
-		s.blocks = append(s.blocks, b)
-	}
-	for i := range s.rules {
-		b := &s.blocks[at[i]]
+		at := slices.IndexFunc(s.blocks, func(b block) bool { return len(b.rules) == 0 || b.rules[0] == &s.rules[j] })
+		b := &s.blocks[at]
 		b.rules = append(b.rules, &s.rules[i])
 	}
 }
 
-// groupsLocked returns the groups of distinct names.
-func (e *Engine) groupsLocked(names []string) []*group {
-	out := make([]*group, 0, len(names))
+// groupsLocked returns the groups of distinct names; room is used if it suffices.
+func (e *Engine) groupsLocked(room []*group, names []string) []*group {
+	out := sized(room, len(names))
 	for _, id := range names {
 		if g := e.nameGroupLocked(id); !slices.Contains(out, g) {
 			out = append(out, g)
@@ -142,6 +157,7 @@ func (e *Engine) endsLocked(list []string, excluded bool) *ends {
 		return nil
 	}
 	x := &ends{excluded: excluded}
+	x.groups = x.oneGroup[:0]
 	for _, id := range list {
 		if p, ok := parsePrefix(id); ok {
 			x.literal = append(x.literal, p)

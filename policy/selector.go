@@ -14,16 +14,25 @@ import (
 type selector struct {
 	expr     Expr
 	hash     uint64
-	at       []place        // where it is indexed
-	profiles []back         // those that it selects
-	groups   []*group       // whose criteria it is
-	leading  []*group       // those of groups that lead to rules, see group.lead
-	names    []string       // ids of members in it
-	set      string         // name of its address set, once asked for
-	addrs    []netip.Prefix // of the members, sorted, once asked for
-	kept     bool           // addrs are
-	views    []*View        // that have the set
+	at       []place    // where it is indexed
+	profiles []back     // those that it selects
+	groups   []*group   // whose criteria it is
+	leading  []*group   // those of groups that lead to rules, see group.lead
+	set      *memberSet // nil until asked for
 	mark     uint64
+	// Room for what most have.
+	oneAt       [1]place
+	twoProfiles [2]back
+	oneGroup    [1]*group
+	oneLeading  [1]*group
+}
+
+// A memberSet is the addresses of a selector's members.
+type memberSet struct {
+	name  string
+	addrs []netip.Prefix // sorted and distinct, if kept
+	kept  bool
+	views []*View // that have the set
 }
 
 // A back is a profile that a selector selects, and the place of the edge in its list.
@@ -64,16 +73,16 @@ func (s *selector) selects(p *profile) bool {
 	return false
 }
 
-// name returns the name of the selector's address set: it derives from the
+// members returns the selector's address set. Its name derives from the
 // expression alone.
-func (s *selector) name() string {
-	if s.set == "" {
+func (s *selector) members() *memberSet {
+	if s.set == nil {
 		b, err := json.Marshal(s.expr)
 		if err != nil {
 			b = []byte(err.Error()) // cannot be: expressions are strings
 		}
 		sum := sha256.Sum256(b)
-		s.set = "members:" + hex.EncodeToString(sum[:12])
+		s.set = &memberSet{name: "members:" + hex.EncodeToString(sum[:12])}
 	}
 	return s.set
 }
@@ -85,9 +94,9 @@ func (e *Engine) selectorLocked(x Expr) *selector {
 		return s
 	}
 	s := &selector{expr: x.clone(), hash: h}
+	s.at, s.profiles, s.groups, s.leading = s.oneAt[:0], s.twoProfiles[:0], s.oneGroup[:0], s.oneLeading[:0]
 	e.selectors.add(h, s)
-	s.names = x.names(nil)
-	for _, id := range s.names {
+	for _, id := range x.names(nil) {
 		e.nameLocked(id, +1)
 	}
 	e.indexSelectorLocked(s)
@@ -99,20 +108,23 @@ func (e *Engine) releaseLocked(s *selector) {
 	if len(s.groups) > 0 {
 		return
 	}
-	for _, v := range s.views {
-		set := v.sets[s.name()]
-		set.freeze(e)
-		set.sel, set.group = nil, &group{}
+	if s.set != nil {
+		for _, v := range s.set.views {
+			set := v.sets[s.set.name]
+			set.freeze(e)
+			set.sel, set.group = nil, &group{}
+		}
+		s.set.views = nil
 	}
 	for _, b := range s.profiles {
 		b.p.cut(b.pos)
 	}
-	s.profiles, s.views = nil, nil
+	s.profiles = nil
 	for _, pl := range s.at {
 		e.unlistSelector(pl)
 	}
 	e.selectors.remove(s.hash, s)
-	for _, id := range s.names {
+	for _, id := range s.expr.names(nil) {
 		e.nameLocked(id, -1)
 	}
 }

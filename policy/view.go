@@ -230,7 +230,7 @@ func (v *View) Change() Change {
 func (v *View) drop(name string, s *viewSet) {
 	delete(v.sets, name)
 	if s.sel != nil {
-		s.sel.views = without1(s.sel.views, v)
+		s.sel.set.views = without1(s.sel.set.views, v)
 	}
 }
 
@@ -323,7 +323,7 @@ func (v *View) use(name string, sel *selector, g *group) {
 	s.uses++
 	if sel != nil && s.sel != sel {
 		v.e.addressesOf(sel)
-		sel.views = append(sel.views, v)
+		sel.set.views = append(sel.set.views, v)
 	}
 	s.sel, s.group = sel, g
 }
