@@ -26,6 +26,8 @@ type builder struct {
 	conds    []policy.Condition
 	strings  []string
 	text     strings.Builder // of all ids and names of one policy
+	tags     []policy.Tag    // of a pod
+	ips      []netip.Addr
 }
 
 // A size is how much of what a policy needs.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -117,9 +118,9 @@ func (c *Config) logs(r *policy.Rule) {
 
 // id returns the id of an object of the cluster: by its UID, or by kind and name
 // with a colon between, which ids of NetworkPolicies have not.
-func (c *Config) id(uid types.UID, kind, name string) string {
+func (c *Config) id(uid types.UID, kind string, name ...string) string {
 	if uid != "" {
 		return c.IDPrefix + string(uid)
 	}
-	return c.IDPrefix + kind + ":" + name
+	return c.IDPrefix + kind + ":" + strings.Join(name, "")
 }

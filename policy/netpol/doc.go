@@ -7,7 +7,7 @@
 //	groups, sections, err = netpol.CompileNode(node, cfg)
 //	groups, sections, err = netpol.CompileNamespaceBaseline(netpol.AllowNamespace, "shop", cfg)
 //
-// A [Compiler] does as Compile does, for many policies in less time.
+// A [Compiler] does as Compile and PodMember do, for many objects in less time.
 //
 // The first section that matches decides, in each direction:
 //

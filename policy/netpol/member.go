@@ -1,7 +1,7 @@
 package netpol
 
 import (
-	"maps"
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -24,31 +24,46 @@ const (
 // Labels are tags. One whose key is NodeScope or a scope of ClusterTags is
 // left out: it would make the pod pass for another's.
 func PodMember(pod *corev1.Pod, namespace *corev1.Namespace, cfg Config) (policy.Member, bool) {
+	c := Compiler{compiler{builder: builder{cfg: cfg}}}
+	return c.PodMember(pod, NamespaceTags(namespace, cfg))
+}
+
+// NamespaceTags returns what pods have of their namespace.
+func NamespaceTags(namespace *corev1.Namespace, cfg Config) []policy.Tag {
+	tags := cfg.labelTags(slices.Clip(cfg.ClusterTags), namespace.Labels)
+	if _, ok := namespace.Labels[corev1.LabelMetadataName]; !ok {
+		tags = append(tags, policy.Tag{Scope: corev1.LabelMetadataName, Tag: namespace.Name})
+	}
+	return tags
+}
+
+// PodMember returns what [PodMember] does, with the [NamespaceTags] of the pod's
+// namespace. What is in it, but for strings, is valid until the next call.
+func (c *Compiler) PodMember(pod *corev1.Pod, namespaceTags []policy.Tag) (policy.Member, bool) {
 	if pod.Spec.HostNetwork || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return policy.Member{}, false
 	}
-	m := policy.Member{
-		ID: PodID(pod, cfg), Kind: PodKind, Namespace: cfg.namespace(pod.Namespace), Tags: cfg.labelTags(pod.Labels, nil),
-		NamespaceTags: cfg.labelTags(namespace.Labels, cfg.ClusterTags), Ports: podPorts(pod),
-	}
-	if _, ok := namespace.Labels[corev1.LabelMetadataName]; !ok {
-		m.NamespaceTags = append(m.NamespaceTags, policy.Tag{Scope: corev1.LabelMetadataName, Tag: namespace.Name})
-	}
+	b := &c.c
+	b.tags = b.cfg.labelTags(b.tags[:0], pod.Labels)
 	if pod.Spec.NodeName != "" {
-		m.Tags = append(m.Tags, policy.Tag{Scope: cfg.nodeScope(), Tag: pod.Spec.NodeName})
+		b.tags = append(b.tags, policy.Tag{Scope: b.cfg.nodeScope(), Tag: pod.Spec.NodeName})
 	}
-	for _, ip := range pod.Status.PodIPs {
-		m.IPs = appendAddr(m.IPs, ip.IP)
+	b.ips = b.ips[:0]
+	for i := range pod.Status.PodIPs {
+		b.ips = appendAddr(b.ips, pod.Status.PodIPs[i].IP)
 	}
 	if len(pod.Status.PodIPs) == 0 {
-		m.IPs = appendAddr(m.IPs, pod.Status.PodIP)
+		b.ips = appendAddr(b.ips, pod.Status.PodIP)
 	}
-	return m, true
+	return policy.Member{
+		ID: PodID(pod, b.cfg), Kind: PodKind, Namespace: b.cfg.namespace(pod.Namespace), Tags: b.tags,
+		NamespaceTags: namespaceTags, IPs: b.ips, Ports: podPorts(pod),
+	}, true
 }
 
 // PodID returns the id of a pod's member.
 func PodID(pod *corev1.Pod, cfg Config) string {
-	return cfg.id(pod.UID, "pod", pod.Namespace+"/"+pod.Name)
+	return cfg.id(pod.UID, "pod", pod.Namespace, "/", pod.Name)
 }
 
 // podPorts are the named ports of a pod's containers, and of its init containers
@@ -92,7 +107,7 @@ func podPorts(pod *corev1.Pod) map[string]policy.NamedPort {
 // of a pod, with ClusterTags, and those of status.addresses that are IP addresses.
 // It is a peer and no port of ours: no rule is tried at it.
 func NodeMember(node *corev1.Node, cfg Config) policy.Member {
-	m := policy.Member{ID: NodeID(node, cfg), Kind: NodeKind, Tags: cfg.labelTags(node.Labels, cfg.ClusterTags)}
+	m := policy.Member{ID: NodeID(node, cfg), Kind: NodeKind, Tags: cfg.labelTags(slices.Clip(cfg.ClusterTags), node.Labels)}
 	for _, a := range node.Status.Addresses {
 		m.IPs = appendAddr(m.IPs, a.Address)
 	}
@@ -103,15 +118,15 @@ func NodeMember(node *corev1.Node, cfg Config) policy.Member {
 // start with it and "-".
 func NodeID(node *corev1.Node, cfg Config) string { return cfg.id(node.UID, "node", node.Name) }
 
-// labelTags turns labels into tags, after others.
-func (c *Config) labelTags(labels map[string]string, before []policy.Tag) []policy.Tag {
-	tags := make([]policy.Tag, 0, len(before)+len(labels)+1)
-	tags = append(tags, before...)
-	for _, k := range slices.Sorted(maps.Keys(labels)) {
+// labelTags appends labels as tags, in order.
+func (c *Config) labelTags(tags []policy.Tag, labels map[string]string) []policy.Tag {
+	n := len(tags)
+	for k, v := range labels {
 		if k != c.nodeScope() && !slices.ContainsFunc(c.ClusterTags, func(t policy.Tag) bool { return t.Scope == k }) {
-			tags = append(tags, policy.Tag{Scope: k, Tag: labels[k]})
+			tags = append(tags, policy.Tag{Scope: k, Tag: v})
 		}
 	}
+	slices.SortFunc(tags[n:], func(a, b policy.Tag) int { return cmp.Compare(a.Scope, b.Scope) })
 	return tags
 }
 

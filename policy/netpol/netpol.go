@@ -20,8 +20,8 @@ func Compile(np *networkingv1.NetworkPolicy, cfg Config) ([]policy.Group, []poli
 	return c.compile(np)
 }
 
-// A Compiler translates one NetworkPolicy after another in memory that it uses
-// again. Make one with [NewCompiler]; it is for one goroutine at a time.
+// A Compiler translates one NetworkPolicy or pod after another in memory that it
+// uses again. Make one with [NewCompiler]; it is for one goroutine at a time.
 type Compiler struct{ c compiler }
 
 // NewCompiler returns a Compiler, or what does not fit in the Config.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,6 +98,14 @@ status: {phase: Running, podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}, {ip: "fd00::1
 		IPs:           []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")},
 		Ports:         map[string]policy.NamedPort{"http": {TCP: 80, UDP: 81}, "side": {SCTP: 7}},
 	}, m, addrs))
+	c, err := netpol.NewCompiler(cfg)
+	require.NoError(t, err)
+	for _, p := range []*corev1.Pod{pod, {ObjectMeta: metav1.ObjectMeta{Name: "bare", Namespace: "prod"}}, pod} {
+		want, _ := netpol.PodMember(p, ns, cfg)
+		got, ok := c.PodMember(p, netpol.NamespaceTags(ns, cfg))
+		require.True(t, ok)
+		require.Empty(t, cmp.Diff(want, got, addrs, cmpopts.EquateEmpty()))
+	}
 	for _, change := range []func(*corev1.Pod){
 		func(p *corev1.Pod) { p.Spec.HostNetwork = true }, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed },
 	} {

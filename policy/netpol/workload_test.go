@@ -140,42 +140,22 @@ func acrossNamespaces(n int) *workload {
 	return w
 }
 
-func tags(l map[string]string) []policy.Tag {
-	out := make([]policy.Tag, 0, len(l))
-	for k, v := range l {
-		out = append(out, policy.Tag{Scope: k, Tag: v})
-	}
-	return out
-}
-
-func memberOf(p *corev1.Pod, namespaces map[string][]policy.Tag) (policy.Member, error) {
-	m := policy.Member{ID: string(p.UID), Kind: "Pod", Tags: tags(p.Labels), Namespace: p.Namespace, NamespaceTags: namespaces[p.Namespace]}
-	for _, ip := range p.Status.PodIPs {
-		a, err := netip.ParseAddr(ip.IP)
-		if err != nil {
-			return m, err
-		}
-		m.IPs = append(m.IPs, a)
-	}
-	return m, nil
-}
-
 // load gives an engine all objects.
 func (w *workload) load(tb testing.TB, e *policy.Engine) {
 	namespaces := make(map[string][]policy.Tag, len(w.namespaces))
 	for _, n := range w.namespaces {
-		namespaces[n.Name] = tags(n.Labels)
+		namespaces[n.Name] = netpol.NamespaceTags(n, netpol.Config{})
 	}
+	c := compiler(tb)
 	for _, p := range w.pods {
-		m, err := memberOf(p, namespaces)
-		if err == nil {
-			err = e.SetMember(m)
+		m, ok := c.PodMember(p, namespaces[p.Namespace])
+		if !ok {
+			tb.Fatalf("%s is no member", p.Name)
 		}
-		if err != nil {
+		if err := e.SetMember(m); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	c := compiler(tb)
 	for _, p := range w.policies {
 		set(tb, e, c, p)
 	}
@@ -273,13 +253,12 @@ func BenchmarkChange(b *testing.B) {
 		w.load(b, e)
 		w.check(b, e)
 		ns := w.namespaces[7]
-		namespaces := map[string][]policy.Tag{ns.Name: tags(ns.Labels)}
 		member := func(labels map[string]string) policy.Member {
 			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "one", UID: "one", Labels: labels},
 				Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.250.0.1"}}}}
-			m, err := memberOf(p, namespaces)
-			if err != nil {
-				b.Fatal(err)
+			m, ok := netpol.PodMember(p, ns, netpol.Config{})
+			if !ok {
+				b.Fatalf("%s is no member", p.Name)
 			}
 			return m
 		}
