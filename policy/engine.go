@@ -77,12 +77,13 @@ func (e *Engine) SetMember(o Member) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	m := e.memberLocked(o.ID)
+	hash := e.hash.id(o.ID)
+	m := e.members.get(hash, func(m *member) bool { return m.id == o.ID })
 	to := e.profileLocked(&o)
 	if m == nil {
 		m = &member{id: o.ID}
 		m.address(o.IPs)
-		e.members.add(e.hash.id(o.ID), m)
+		e.members.add(hash, m)
 		to.add(m)
 		e.changed(m, nil, to, nil)
 		return nil
@@ -179,12 +180,13 @@ func (e *Engine) SetSection(o Section) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	old, s := e.sectionLocked(o.ID), e.newSectionLocked(&o)
+	hash := e.hash.id(o.ID)
+	old, s := e.sections.get(hash, func(s *section) bool { return s.id == o.ID }), e.newSectionLocked(&o)
 	if old != nil {
 		e.detachLocked(old)
-		e.sections.remove(e.hash.id(o.ID), old)
+		e.sections.remove(hash, old)
 	}
-	e.sections.add(e.hash.id(o.ID), s)
+	e.sections.add(hash, s)
 	e.attachLocked(s)
 	e.report(e.replaced(old, s))
 	return nil

@@ -96,6 +96,7 @@ func (e *Engine) indexProfileLocked(p *profile) {
 // indexSelectorLocked lists a new selector and joins it with the profiles that it selects.
 func (e *Engine) indexSelectorLocked(s *selector) {
 	mark := e.nextMark()
+	e.keys = e.keys[:0]
 	keys, ok := e.requiredLocked(&s.expr)
 	if !ok {
 		keys = []uint64{keyAll}
@@ -144,11 +145,11 @@ func (h hasher) keysOf(p *profile, keys []uint64) []uint64 {
 
 // requiredLocked returns keys of which all that an expression selects have at
 // least one; false if there are none such, as with NOTIN. Of several
-// possibilities it takes what is least crowded.
+// possibilities it takes what is least crowded. The keys are in e.keys.
 func (e *Engine) requiredLocked(x *Expr) ([]uint64, bool) {
 	switch {
 	case x.Condition != nil:
-		return e.hash.required(x.Condition)
+		return e.requiredByLocked(x.Condition)
 	case len(x.Any) > 0:
 		var out []uint64
 		for i := range x.Any {
@@ -160,39 +161,47 @@ func (e *Engine) requiredLocked(x *Expr) ([]uint64, bool) {
 		}
 		return out, true
 	}
-	var best, namespaces, tags []uint64
+	if keys := e.bothLocked(x.All); len(keys) > 0 {
+		return keys, true
+	}
+	var best []uint64
 	found := false
-	try := func(keys []uint64) {
-		if !found || e.crowd(keys) < e.crowd(best) {
+	for i := range x.All {
+		if keys, ok := e.requiredLocked(&x.All[i]); ok && (!found || e.crowd(keys) < e.crowd(best)) {
 			best, found = keys, true
 		}
 	}
-	for i := range x.All {
-		child := &x.All[i]
-		keys, ok := e.requiredLocked(child)
-		if !ok {
-			continue
-		}
-		if c := child.Condition; c != nil && c.Operator != Exists {
-			switch {
-			case c.Subject == OfNamespace && c.Key == KeyName:
-				namespaces = keys
-			case cmp.Or(c.Subject, OfMember) == OfMember && cmp.Or(c.Key, KeyTag) == KeyTag && (tags == nil || len(keys) < len(tags)):
-				tags = keys
-			}
-		}
-		try(keys)
-	}
-	if len(namespaces)*len(tags) > 0 && len(namespaces)*len(tags) <= 64 {
-		var both []uint64
-		for _, n := range namespaces {
-			for _, t := range tags {
-				both = append(both, mix(n, t))
-			}
-		}
-		best, found = both, true
-	}
 	return best, found
+}
+
+// maxBoth bounds the keys that a pair of conditions is made.
+const maxBoth = 64
+
+// bothLocked returns keys for the names of a namespace and the values of a tag
+// where both are required, none if they are not.
+func (e *Engine) bothLocked(all []Expr) []uint64 {
+	var namespace, tag *Condition
+	for i := range all {
+		c := all[i].Condition
+		switch {
+		case c == nil || c.Operator != Equals && c.Operator != In:
+		case c.Subject == OfNamespace && c.Key == KeyName:
+			namespace = c
+		case c.Subject != OfNamespace && cmp.Or(c.Key, KeyTag) == KeyTag && (tag == nil || len(c.Values) < len(tag.Values)):
+			tag = c
+		}
+	}
+	if namespace == nil || tag == nil || len(namespace.Values)*len(tag.Values) > maxBoth {
+		return nil
+	}
+	start := len(e.keys)
+	for _, n := range namespace.Values {
+		ns := e.hash.text(keyNamespace, n)
+		for _, t := range tag.Values {
+			e.keys = append(e.keys, mix(ns, e.hash.tag(keyTag, Tag{tag.Scope, t})))
+		}
+	}
+	return e.keys[start:len(e.keys):len(e.keys)]
 }
 
 // crowd is how much is listed under some keys.
@@ -206,26 +215,29 @@ func (e *Engine) crowd(keys []uint64) int {
 	return n
 }
 
-// required returns the keys for one condition.
-func (h hasher) required(c *Condition) ([]uint64, bool) {
+// requiredByLocked is requiredLocked for one condition.
+func (e *Engine) requiredByLocked(c *Condition) ([]uint64, bool) {
+	start := len(e.keys)
+	keys := func() ([]uint64, bool) { return e.keys[start:len(e.keys):len(e.keys)], true }
 	of := func(kind uint64) ([]uint64, bool) {
-		keys := make([]uint64, len(c.Values))
-		for i, v := range c.Values {
+		for _, v := range c.Values {
 			if kind == keyTag || kind == keyNamespaceTag {
-				keys[i] = h.tag(kind, Tag{c.Scope, v})
+				e.keys = append(e.keys, e.hash.tag(kind, Tag{c.Scope, v}))
 			} else {
-				keys[i] = h.text(kind, v)
+				e.keys = append(e.keys, e.hash.text(kind, v))
 			}
 		}
-		return keys, true
+		return keys()
 	}
 	member := c.Subject != OfNamespace
 	tag := cmp.Or(c.Key, KeyTag) == KeyTag
 	switch {
 	case c.Operator == Exists && tag && member:
-		return []uint64{h.text(keyScope, c.Scope)}, true
+		e.keys = append(e.keys, e.hash.text(keyScope, c.Scope))
+		return keys()
 	case c.Operator == Exists && tag:
-		return []uint64{h.text(keyNamespaceScope, c.Scope)}, true
+		e.keys = append(e.keys, e.hash.text(keyNamespaceScope, c.Scope))
+		return keys()
 	case c.Operator != Equals && c.Operator != In:
 		return nil, false
 	case tag && member:

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 // ports and one of peers: for these there is room in what holds them.
 type section struct {
 	id, name    string
+	head        uint64 // the first bytes of id, in the order of ids
 	tags        []Tag
 	category    Category
 	rank        int
@@ -67,6 +69,8 @@ func (s *section) compare(o *section) int {
 		return cmp.Compare(s.rank, o.rank)
 	case s.priority != o.priority:
 		return cmp.Compare(s.priority, o.priority)
+	case s.head != o.head:
+		return cmp.Compare(s.head, o.head)
 	}
 	return strings.Compare(s.id, o.id)
 }
@@ -77,6 +81,9 @@ func (e *Engine) newSectionLocked(o *Section) *section {
 		id: o.ID, name: o.DisplayName, tags: slices.Clone(o.Tags), category: cmp.Or(o.Category, Application), rank: o.Category.Rank(), priority: o.Priority,
 		stateless: o.Stateless, established: o.Established,
 	}
+	var head [8]byte
+	copy(head[:], o.ID)
+	s.head = binary.BigEndian.Uint64(head[:])
 	rules := o.Rules
 	if bySequence := func(a, b Rule) int { return cmp.Compare(a.Sequence, b.Sequence) }; !slices.IsSortedFunc(rules, bySequence) {
 		rules = slices.Clone(rules)

@@ -153,9 +153,10 @@ func (e *Engine) nameLocked(id string, n int) {
 func (h hasher) expr(x *Expr) uint64 {
 	sum := uint64(1)
 	if c := x.Condition; c != nil {
-		sum = mix(h.text(h.text(h.text(h.text(2, string(c.Subject)), string(c.Key)), string(c.Operator)), c.Scope), uint64(len(c.Values)))
+		// The names of subjects, keys and operators differ in length, but for few.
+		sum = h.text(uint64(len(c.Subject))<<24|uint64(len(c.Key))<<16|uint64(len(c.Operator))<<8|2, c.Scope)
 		for _, v := range c.Values {
-			sum = h.text(sum, v)
+			sum = h.text(sum+1, v)
 		}
 	}
 	for i := range x.All {
