@@ -205,8 +205,23 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// BenchmarkCluster takes a cluster from decoded objects to the rules of every
-// port. MB is what the engine then holds.
+// run takes the workload from decoded objects to the rules of every port, again
+// and again. MB is what the engine then holds.
+func (w *workload) run(b *testing.B) {
+	before := heap()
+	var e *policy.Engine
+	b.ReportAllocs()
+	for b.Loop() {
+		e = policy.NewEngine(policy.Config{Default: policy.Allow})
+		w.load(b, e)
+		w.check(b, e)
+	}
+	b.ReportMetric((heap()-before)/1e6, "MB")
+	runtime.KeepAlive(e)
+	runtime.KeepAlive(w)
+}
+
+// BenchmarkCluster has the clusters that the speed of an Engine is measured by.
 func BenchmarkCluster(b *testing.B) {
 	for _, c := range []struct {
 		name  string
@@ -220,21 +235,23 @@ func BenchmarkCluster(b *testing.B) {
 		{"across-namespaces", 0.15e9, func() *workload { return acrossNamespaces(1000) }},
 	} {
 		b.Run(c.name+"/ours", func(b *testing.B) {
-			w := c.make()
-			before := heap()
-			var e *policy.Engine
-			b.ReportAllocs()
-			for b.Loop() {
-				e = policy.NewEngine(policy.Config{Default: policy.Allow})
-				w.load(b, e)
-				w.check(b, e)
-			}
+			c.make().run(b)
 			b.ReportMetric(c.limit, "limit-ns")
-			b.ReportMetric((heap()-before)/1e6, "MB")
-			runtime.KeepAlive(e)
-			runtime.KeepAlive(w)
 		})
 	}
+}
+
+// BenchmarkGrowth compares a cluster with one of a fourth of its size: the cost
+// is to be linear. Memory that is touched for the first time does not count.
+func BenchmarkGrowth(b *testing.B) {
+	large := smallNamespaces(100000)
+	large.load(b, policy.NewEngine(policy.Config{Default: policy.Allow}))
+	b.Run("four-times/ours", func(b *testing.B) {
+		large.run(b)
+		b.ReportMetric(4.4, "target")
+	})
+	large = nil
+	b.Run("four-times/floor", func(b *testing.B) { smallNamespaces(25000).run(b) })
 }
 
 // BenchmarkChange changes one thing in a cluster whose every port's rules are
