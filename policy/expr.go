@@ -1,8 +1,6 @@
 package policy
 
-import (
-	"slices"
-)
+import "slices"
 
 // An Expr selects members: one Condition, or all or any of several
 // expressions. The zero Expr selects nothing.
@@ -219,64 +217,4 @@ func (c *Condition) validate(f *faults) {
 	default:
 		f.add(".condition.operator", "%q is none of %s, %s, %s, %s, %s", c.Operator, Equals, In, NotIn, Exists, NotExists)
 	}
-}
-
-func (e Expr) clone() Expr {
-	var n size
-	n.add(&e)
-	return e.copyTo(&space{make([]Expr, n.exprs), make([]Condition, n.conditions), make([]string, n.values)})
-}
-
-// A size is how much an expression consists of; a space is room for that much.
-type (
-	size  struct{ exprs, conditions, values int }
-	space struct {
-		exprs      []Expr
-		conditions []Condition
-		values     []string
-	}
-)
-
-func (n *size) add(e *Expr) {
-	n.exprs += len(e.All) + len(e.Any)
-	if e.Condition != nil {
-		n.conditions++
-		n.values += len(e.Condition.Values)
-	}
-	for i := range e.All {
-		n.add(&e.All[i])
-	}
-	for i := range e.Any {
-		n.add(&e.Any[i])
-	}
-}
-
-func (e *Expr) copyTo(s *space) Expr {
-	var out Expr
-	if e.Condition != nil {
-		c := *e.Condition
-		c.Values = take(&s.values, len(c.Values))
-		copy(c.Values, e.Condition.Values)
-		at := take(&s.conditions, 1)
-		at[0], out.Condition = c, &at[0]
-	}
-	list := func(from []Expr) []Expr {
-		to := take(&s.exprs, len(from))
-		for i := range from {
-			to[i] = from[i].copyTo(s)
-		}
-		return to
-	}
-	out.All, out.Any = list(e.All), list(e.Any)
-	return out
-}
-
-// take cuts n elements off the front; nil if n is 0.
-func take[T any](list *[]T, n int) []T {
-	if n == 0 {
-		return nil
-	}
-	out := (*list)[:n:n]
-	*list = (*list)[n:]
-	return out
 }

@@ -117,7 +117,7 @@ func (g *group) set() string { return "ips:" + g.id }
 func (g *group) object() Group {
 	o := Group{ID: g.id, DisplayName: g.name, Tags: slices.Clone(g.tags), IPs: slices.Clone(g.ips), Members: slices.Clone(g.members), Groups: idsOf(g.nested)}
 	if g.sel != nil {
-		o.Criteria = g.sel.expr.clone() // it names the members too
+		o.Criteria = g.sel.match.expr() // it names the members too
 	}
 	return o
 }

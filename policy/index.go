@@ -1,10 +1,5 @@
 package policy
 
-import (
-	"cmp"
-	"slices"
-)
-
 // A posting is the profiles that have a property, and the selectors that select
 // nothing without it. Each profile is in the posting of every property that it
 // has, each selector in one, or a few, that all that it selects are in.
@@ -85,7 +80,7 @@ func (e *Engine) indexProfileLocked(p *profile) {
 		p.at = append(p.at, place{x, int32(len(x.profiles))})
 		x.profiles = append(x.profiles, p)
 		for _, s := range x.selectors {
-			if s.mark != mark && s.expr.matches(&p.Member) {
+			if s.mark != mark && s.match.matches(p) {
 				s.mark = mark
 				s.join(p)
 			}
@@ -97,7 +92,7 @@ func (e *Engine) indexProfileLocked(p *profile) {
 func (e *Engine) indexSelectorLocked(s *selector) {
 	mark := e.nextMark()
 	e.keys = e.keys[:0]
-	keys, ok := e.requiredLocked(&s.expr)
+	keys, ok := e.requiredLocked(&s.match)
 	if !ok {
 		keys = []uint64{keyAll}
 	}
@@ -109,7 +104,7 @@ func (e *Engine) indexSelectorLocked(s *selector) {
 		s.at = append(s.at, place{x, int32(len(x.selectors))})
 		x.selectors = append(x.selectors, s)
 		for _, p := range x.profiles {
-			if p.mark != mark && s.expr.matches(&p.Member) {
+			if p.mark != mark && s.match.matches(p) {
 				p.mark = mark
 				s.join(p)
 			}
@@ -141,115 +136,4 @@ func (h hasher) keysOf(p *profile, keys []uint64) []uint64 {
 		}
 	}
 	return keys
-}
-
-// requiredLocked returns keys of which all that an expression selects have at
-// least one; false if there are none such, as with NOTIN. Of several
-// possibilities it takes what is least crowded. The keys are in e.keys.
-func (e *Engine) requiredLocked(x *Expr) ([]uint64, bool) {
-	switch {
-	case x.Condition != nil:
-		return e.requiredByLocked(x.Condition)
-	case len(x.Any) > 0:
-		var out []uint64
-		for i := range x.Any {
-			keys, ok := e.requiredLocked(&x.Any[i])
-			if !ok {
-				return nil, false
-			}
-			out = append(out, keys...)
-		}
-		return out, true
-	}
-	if keys := e.bothLocked(x.All); len(keys) > 0 {
-		return keys, true
-	}
-	var best []uint64
-	found := false
-	for i := range x.All {
-		if keys, ok := e.requiredLocked(&x.All[i]); ok && (!found || e.crowd(keys) < e.crowd(best)) {
-			best, found = keys, true
-		}
-	}
-	return best, found
-}
-
-// maxBoth bounds the keys that a pair of conditions is made.
-const maxBoth = 64
-
-// bothLocked returns keys for the names of a namespace and the values of a tag
-// where both are required, none if they are not.
-func (e *Engine) bothLocked(all []Expr) []uint64 {
-	var namespace, tag *Condition
-	for i := range all {
-		c := all[i].Condition
-		switch {
-		case c == nil || c.Operator != Equals && c.Operator != In:
-		case c.Subject == OfNamespace && c.Key == KeyName:
-			namespace = c
-		case c.Subject != OfNamespace && cmp.Or(c.Key, KeyTag) == KeyTag && (tag == nil || len(c.Values) < len(tag.Values)):
-			tag = c
-		}
-	}
-	if namespace == nil || tag == nil || len(namespace.Values)*len(tag.Values) > maxBoth {
-		return nil
-	}
-	start := len(e.keys)
-	for _, n := range namespace.Values {
-		ns := e.hash.text(keyNamespace, n)
-		for _, t := range tag.Values {
-			e.keys = append(e.keys, mix(ns, e.hash.tag(keyTag, Tag{tag.Scope, t})))
-		}
-	}
-	return e.keys[start:len(e.keys):len(e.keys)]
-}
-
-// crowd is how much is listed under some keys.
-func (e *Engine) crowd(keys []uint64) int {
-	n := 0
-	for _, k := range keys {
-		if x := e.postingAt(k); x != nil {
-			n += len(x.profiles) + len(x.selectors)
-		}
-	}
-	return n
-}
-
-// requiredByLocked is requiredLocked for one condition.
-func (e *Engine) requiredByLocked(c *Condition) ([]uint64, bool) {
-	start := len(e.keys)
-	keys := func() ([]uint64, bool) { return e.keys[start:len(e.keys):len(e.keys)], true }
-	of := func(kind uint64) ([]uint64, bool) {
-		for _, v := range c.Values {
-			if kind == keyTag || kind == keyNamespaceTag {
-				e.keys = append(e.keys, e.hash.tag(kind, Tag{c.Scope, v}))
-			} else {
-				e.keys = append(e.keys, e.hash.text(kind, v))
-			}
-		}
-		return keys()
-	}
-	member := c.Subject != OfNamespace
-	tag := cmp.Or(c.Key, KeyTag) == KeyTag
-	switch {
-	case c.Operator == Exists && tag && member:
-		e.keys = append(e.keys, e.hash.text(keyScope, c.Scope))
-		return keys()
-	case c.Operator == Exists && tag:
-		e.keys = append(e.keys, e.hash.text(keyNamespaceScope, c.Scope))
-		return keys()
-	case c.Operator != Equals && c.Operator != In:
-		return nil, false
-	case tag && member:
-		return of(keyTag)
-	case tag:
-		return of(keyNamespaceTag)
-	case slices.Contains(c.Values, ""):
-		return nil, false // what is empty is not listed
-	case c.Key == KeyKind:
-		return of(keyKind)
-	case member:
-		return of(keyMember)
-	}
-	return of(keyNamespace)
 }

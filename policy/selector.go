@@ -1,18 +1,16 @@
 package policy
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"net/netip"
-	"slices"
 )
 
 // A selector is an expression that groups select members by. Groups with equal
 // ones share it.
 type selector struct {
-	expr     Expr
+	match    matcher
 	hash     uint64
 	at       []place    // where it is indexed
 	profiles []back     // those that it selects
@@ -77,7 +75,7 @@ func (s *selector) selects(p *profile) bool {
 // expression alone.
 func (s *selector) members() *memberSet {
 	if s.set == nil {
-		b, err := json.Marshal(s.expr)
+		b, err := json.Marshal(s.match.expr())
 		if err != nil {
 			b = []byte(err.Error()) // cannot be: expressions are strings
 		}
@@ -90,13 +88,14 @@ func (s *selector) members() *memberSet {
 // selectorLocked returns the selector of a valid expression, a new one if need be.
 func (e *Engine) selectorLocked(x Expr) *selector {
 	h := e.hash.expr(&x)
-	if s := e.selectors.get(h, func(s *selector) bool { return s.expr.equal(&x) }); s != nil {
+	if s := e.selectors.get(h, func(s *selector) bool { return s.match.is(&x) }); s != nil {
 		return s
 	}
-	s := &selector{expr: x.clone(), hash: h}
+	s := &selector{hash: h}
+	s.match.set(&x)
 	s.at, s.profiles, s.groups, s.leading = s.oneAt[:0], s.twoProfiles[:0], s.oneGroup[:0], s.oneLeading[:0]
 	e.selectors.add(h, s)
-	for _, id := range x.names(nil) {
+	for _, id := range s.match.names(nil) {
 		e.nameLocked(id, +1)
 	}
 	e.indexSelectorLocked(s)
@@ -124,7 +123,7 @@ func (e *Engine) releaseLocked(s *selector) {
 		e.unlistSelector(pl)
 	}
 	e.selectors.remove(s.hash, s)
-	for _, id := range s.expr.names(nil) {
+	for _, id := range s.match.names(nil) {
 		e.nameLocked(id, -1)
 	}
 }
@@ -147,58 +146,4 @@ func (e *Engine) nameLocked(id string, n int) {
 	from.remove(m)
 	to.add(m)
 	e.dropLocked(from)
-}
-
-// expr is the hash of an expression.
-func (h hasher) expr(x *Expr) uint64 {
-	sum := uint64(1)
-	if c := x.Condition; c != nil {
-		// The names of subjects, keys and operators differ in length, but for few.
-		sum = h.text(uint64(len(c.Subject))<<24|uint64(len(c.Key))<<16|uint64(len(c.Operator))<<8|2, c.Scope)
-		for _, v := range c.Values {
-			sum = h.text(sum+1, v)
-		}
-	}
-	for i := range x.All {
-		sum = mix(sum, 3+h.expr(&x.All[i]))
-	}
-	for i := range x.Any {
-		sum = mix(sum, 4+h.expr(&x.Any[i]))
-	}
-	return sum
-}
-
-// equal reports whether two expressions are the same text.
-func (e *Expr) equal(o *Expr) bool {
-	if (e.Condition == nil) != (o.Condition == nil) || len(e.All) != len(o.All) || len(e.Any) != len(o.Any) {
-		return false
-	}
-	if c, d := e.Condition, o.Condition; c != nil && (c.Subject != d.Subject || c.Key != d.Key || c.Operator != d.Operator || c.Scope != d.Scope || !slices.Equal(c.Values, d.Values)) {
-		return false
-	}
-	for i := range e.All {
-		if !e.All[i].equal(&o.All[i]) {
-			return false
-		}
-	}
-	for i := range e.Any {
-		if !e.Any[i].equal(&o.Any[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// names appends the ids of members that the expression is about.
-func (e *Expr) names(list []string) []string {
-	if c := e.Condition; c != nil && c.Key == KeyName && cmp.Or(c.Subject, OfMember) == OfMember {
-		list = append(list, c.Values...)
-	}
-	for i := range e.All {
-		list = e.All[i].names(list)
-	}
-	for i := range e.Any {
-		list = e.Any[i].names(list)
-	}
-	return list
 }
