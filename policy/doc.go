@@ -44,7 +44,8 @@
 // Application, Baseline), then sequence number of the section, id of the section,
 // sequence number of the rule, place in the section. The first match decides;
 // without one, [Config.Default] does, and its zero value drops. A packet is
-// checked twice, at the port it leaves (OUT) and at the port it reaches (IN).
+// checked twice, at the port it leaves (OUT) and at the port it reaches (IN). What a
+// port sends to itself passes neither, and is always allowed.
 //
 // # Groups are addresses
 //

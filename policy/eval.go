@@ -9,7 +9,7 @@ import (
 // A Packet is the first of a connection, at the ports that it passes.
 type Packet struct {
 	// SrcPort and DstPort are the ids of the ports it leaves and reaches,
-	// empty where that end is none of ours.
+	// empty where that end is none of ours. If they are one port, it passes none.
 	SrcPort, DstPort     string
 	Src, Dst             netip.Addr
 	Proto                uint8 // IANA protocol number
@@ -41,8 +41,8 @@ type Decision struct {
 // Allowed reports whether the packet passes.
 func (d Decision) Allowed() bool { return d.Verdict == Allow }
 
-// Eval decides by the objects alone, see [Evaluator]. A port that is named but
-// not known drops. To ask often of the same state, take [Engine.Objects] once.
+// Eval decides by the objects alone, see [Evaluator]. To ask often of the same
+// state, take [Engine.Objects] once.
 func (e *Engine) Eval(p Packet) Decision { return NewEvaluator(e.Objects()).Eval(p) }
 
 // Matches reports whether a packet is of a service without a named port. ICMP is
@@ -91,8 +91,14 @@ func (r *ProgramRule) matches(p *Program, port string, own, peer netip.Addr, k P
 		(r.Services == nil || slices.ContainsFunc(r.Services, func(s Service) bool { return s.Matches(k) }))
 }
 
+// toItself reports whether a packet goes from a port to the same one.
+func (p Packet) toItself() bool { return p.SrcPort != "" && p.SrcPort == p.DstPort }
+
 // decide asks for the verdict at each port in turn.
 func decide(p Packet, at func(Direction, string) *Verdict) Decision {
+	if p.toItself() {
+		return Decision{Verdict: Allow, Why: fmt.Sprintf("port %s to itself", p.SrcPort)}
+	}
 	d := Decision{Verdict: Allow, Why: "no port of ours"}
 	for _, end := range []struct {
 		d    Direction

@@ -51,7 +51,8 @@ func NewEvaluator(o Objects) *Evaluator {
 	return v
 }
 
-// Eval decides about a packet. A port that is named but not known drops.
+// Eval decides about a packet. A port that is named but not known drops; what a
+// port sends to itself is allowed, and no rule is tried.
 func (v *Evaluator) Eval(p Packet) Decision { return v.eval(p, nil) }
 
 // eval tells each rule that was looked at, and in what it does not fit, if told is there.

@@ -74,6 +74,10 @@ func (v *Evaluator) Explain(p Packet) Explanation {
 func (x Explanation) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", x.Packet, x.Decision.Verdict)
+	if x.Packet.toItself() {
+		fmt.Fprintf(&b, "  %s: no rule is tried\n", x.Decision.Why)
+		return strings.TrimSuffix(b.String(), "\n")
+	}
 	for _, end := range []struct {
 		d    Direction
 		port string

@@ -39,6 +39,8 @@ func TestExplain(t *testing.T) {
 	require.Equal(t, `ICMP 198.51.100.1 -> 10.0.0.2 type 8 code 0: DROP
   OUT: no port of ours
   IN at port db: DROP by rule "rest" of section "shop"`, v.Explain(ping).String())
+	self := policy.Packet{SrcPort: "db", DstPort: "db", Src: db.IPs[0], Dst: db.IPs[0], Proto: 6, SrcPortNo: 40000, DstPortNo: 22}
+	require.Equal(t, "TCP 10.0.0.2:40000 -> 10.0.0.2:22: ALLOW\n  port db to itself: no rule is tried", v.Explain(self).String())
 	require.Equal(t, "  IN at port nobody: not tried", lastLine(v.Explain(policy.Packet{DstPort: "nobody", Src: web.IPs[0], Dst: db.IPs[0], Proto: 47}).String()))
 }
 

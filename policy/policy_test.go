@@ -134,6 +134,20 @@ func TestMissingGroups(t *testing.T) {
 	require.Equal(t, "port nobody is not known", e.Eval(policy.Packet{SrcPort: "nobody"}).Why)
 }
 
+// What a port sends to itself passes no port: no rule is about it, and no default.
+func TestToItself(t *testing.T) {
+	a := member("a", "", "10.0.0.1")
+	e := policy.NewEngine(policy.Config{})
+	set(t, e, a, policy.Section{ID: "s", Category: policy.Emergency, Rules: []policy.Rule{{ID: "no", Action: policy.Reject}}})
+	k := policy.Packet{SrcPort: "a", DstPort: "a", Src: a.IPs[0], Dst: a.IPs[0], Proto: 6, DstPortNo: 80}
+	want := policy.Decision{Verdict: policy.Allow, Why: "port a to itself"}
+	require.Equal(t, want, e.Eval(k))
+	require.Equal(t, want, e.Program([]string{"a"}).Eval(k))
+	k.DstPort = "" // to somebody else who has the address
+	require.False(t, e.Eval(k).Allowed())
+	require.True(t, e.Eval(policy.Packet{Src: a.IPs[0], Dst: a.IPs[0]}).Allowed(), "no port of ours")
+}
+
 func TestRefused(t *testing.T) {
 	e := policy.NewEngine(policy.Config{})
 	services := func(s ...policy.Service) policy.Section {

@@ -26,8 +26,7 @@
 // members of kind [NodeKind]. [PodMember] and [NodeMember] make them; a caller that has
 // them from elsewhere gives a pod a tag of [Config.NodeScope], and a node
 // ClusterTags among its tags. A pod on its node's network is no member: no
-// policy selects it, as its own or as a peer, and its traffic is the node's. What
-// a pod sends to its own address passes no port, and no rule is about it.
+// policy selects it, as its own or as a peer, and its traffic is the node's.
 //
 // # NetworkPolicy
 //
@@ -54,6 +53,26 @@
 // policy in their order. Accept is final for its direction, Deny for both. Pass goes
 // on with the next tier; after Baseline comes the Engine's default. domainNames are not
 // supported, and fail closed: see [UnsupportedError].
+//
+// # Hairpins
+//
+// "A pod cannot block access to itself" (Kubernetes, Network Policies). Of a service
+// whose endpoints are pods A and B, both isolated (the cases of network-policy-api
+// issue 343):
+//
+//	1  A to its own address        passes
+//	2  A to the service, to A      passes
+//	3  A to the service, to B      as from A to B without a service: here it is dropped
+//	4  masquerading                rules see A's own address, and B's address and port
+//
+// What a pod sends to itself passes no port: [policy.Evaluator] allows it, and whoever
+// balances services before the ports keeps it away from them, as package lb/lbovs does on a node.
+// So no ClusterNetworkPolicy is about it either. There their documentation differs: they are to
+// hold in case 2 (network-policy-api PR 390; PR 405, not merged yet, exempts some
+// implementations). To deny it would protect nothing, as case 1 is open to the pod.
+//
+// A new policy does not end connections of case 1 and 2. Those of case 3 are treated as
+// [policy.Established] says.
 //
 // # Equal selectors
 //

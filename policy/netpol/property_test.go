@@ -99,8 +99,8 @@ func randomNodeSelector(rnd *rand.Rand) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: pick(rnd, nil, map[string]string{"zone": "a"}, map[string]string{"zone": "b"})}
 }
 
-// randomPacket goes from one pod to another, or to or from elsewhere: a host
-// outside, or a node.
+// randomPacket goes from one pod to another or to itself, or to or from
+// elsewhere: a host outside, or a node.
 func randomPacket(rnd *rand.Rand) policy.Packet {
 	outside := []string{"10.0.9.9", "192.168.0.1", "192.168.0.2"}
 	end := func(i int) (string, netip.Addr) {
@@ -110,10 +110,8 @@ func randomPacket(rnd *rand.Rand) policy.Packet {
 		return pods[i].ID, pods[i].IPs[0]
 	}
 	k := policy.Packet{Proto: pick[uint8](rnd, 6, 6, 17, 132, 1), DstPortNo: pick[uint16](rnd, 53, 80, 8080, 8100, 9000, 9090)}
-	from := rnd.IntN(len(pods) + len(outside))
-	to := (from + 1 + rnd.IntN(len(pods)+len(outside)-1)) % (len(pods) + len(outside))
-	k.SrcPort, k.Src = end(from)
-	k.DstPort, k.Dst = end(to)
+	k.SrcPort, k.Src = end(rnd.IntN(len(pods) + len(outside)))
+	k.DstPort, k.Dst = end(rnd.IntN(len(pods) + len(outside)))
 	return k
 }
 

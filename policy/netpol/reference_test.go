@@ -245,8 +245,12 @@ func (w *reference) isProtocol(list []netpol.ClusterProtocol, k policy.Packet) b
 	return len(list) == 0 || slices.ContainsFunc(list, fits)
 }
 
-// allowed reports whether a packet passes at both ends.
+// allowed reports whether a packet passes at both ends. "A pod cannot block access to itself"
+// (Kubernetes documentation, Network Policies).
 func (w *reference) allowed(k policy.Packet) bool {
+	if k.SrcPort != "" && k.SrcPort == k.DstPort {
+		return true
+	}
 	for _, end := range []struct {
 		dir networkingv1.PolicyType
 		id  string
