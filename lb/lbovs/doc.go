@@ -17,7 +17,9 @@
 // a packet between two pods of one node leaves by the uplink, is checked and
 // routed by the host, and comes in again in the other pod's VLAN: there it must
 // not be taken for part of the first pod's connection. The node rewrites no
-// MAC but that of hairpin packets, and holds no policy.
+// MAC but that of hairpin packets, and holds no policy: what goes to another
+// pod has the client's own address and is the host's to check, and what a pod
+// gets from itself never leaves the node.
 //
 //	flows, groups, err := lbovs.Flows(table.State(), pods, lbovs.Uplink{OFPort: 1}, lbovs.DefaultLayout())
 //	err = bridge.Set("services", flows, groups) // a *ovs.Bridge

@@ -188,11 +188,8 @@ func TestSwitch(t *testing.T) {
 		frontend("10.96.0.1:80", lb.TCP, 0, two...),
 		frontend("10.96.0.1:80", lb.UDP, 0, two...),
 		frontend("10.96.0.2:80", lb.TCP, time.Hour, two...),
-		frontend("10.96.0.3:80", lb.TCP, 0, "10.4.0.1:8080"),
-		frontend("10.96.0.3:80", lb.UDP, 0, "10.4.0.1:8080"),
 		frontend("10.96.0.4:80", lb.TCP, 0),
 		frontend("[fd96::1]:80", lb.TCP, 0, "[fd00:4::2]:8080", "[fd00:4::3]:8080"),
-		frontend("[fd96::3]:80", lb.TCP, 0, "[fd00:4::1]:8080"),
 	}
 	n.apply(state)
 
@@ -214,14 +211,6 @@ func TestSwitch(t *testing.T) {
 		require.Greater(t, count["pod1 "+c.source], 10, "%v", count)
 		require.Greater(t, count["pod2 "+c.source], 10, "%v", count)
 	}
-	t.Run("hairpin", func(t *testing.T) {
-		for _, c := range []struct{ network, at, source string }{
-			{"tcp", "10.96.0.3:80", "169.254.169.252"}, {"udp", "10.96.0.3:80", "169.254.169.252"}, {"tcp", "[fd96::3]:80", "fd74:6c00::252"}} {
-			got, err := n.ask(0, c.network, c.at)
-			require.NoError(t, err, "%s %s", c.network, c.at)
-			require.Equal(t, "pod0 "+c.source, got)
-		}
-	})
 	t.Run("affinity", func(t *testing.T) {
 		first, err := n.ask(0, "tcp", "10.96.0.2:80")
 		require.NoError(t, err)
