@@ -11,7 +11,8 @@
 // One table of family inet, so of IPv4 and IPv6 alike, belongs to the package as a
 // whole; nothing else in nftables is touched.
 //
-//	chain forward.0      iifname vmap @egress, then oifname vmap @ingress
+//	chain forward.0      iifname . oifname vmap @to-itself, iifname vmap @egress, oifname vmap @ingress
+//	map to-itself        what goes out by the interface it came in by is let be
 //	map egress, ingress  interface -> chain, shared by ports with the same rules
 //	chain egress-…       rules up to category Environment, then goto egress-app-…
 //	chain egress-app-…   rules from category Application on, then the default
@@ -25,7 +26,8 @@
 // subject to its rules of direction OUT; one that goes out by it reaches the port,
 // and is subject to its rules of direction IN. A packet at no port is let be,
 // and so is one that the namespace sends or receives itself, unless [Config.Host]
-// is set.
+// is set. So is one that goes from a port to the same one, as what a pod sends to a
+// service that picks that pod.
 //
 // # Updates
 //

@@ -34,7 +34,11 @@ func ExampleCompile() {
 	//   map ingress {
 	//     veth1 : jump ingress-1c26667a75bb383bdcdba4c9fbe42bc9
 	//   }
+	//   map to-itself {
+	//     veth1 . veth1 : return
+	//   }
 	//   chain forward.0 { type filter hook forward priority 0
+	//     iifname . oifname vmap @to-itself
 	//     iifname vmap @egress
 	//     oifname vmap @ingress
 	//   }

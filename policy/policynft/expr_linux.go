@@ -64,11 +64,14 @@ func termExprs(t term, name namer) []expr.Any {
 			&expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(t.rate), Unit: expr.LimitTimeSecond, Burst: t.burst},
 			&expr.Log{Key: 1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_PREFIX, Group: t.group, Data: []byte(t.prefix)}}
 	case vmap:
-		key := expr.MetaKeyIIFNAME
-		if t.out {
-			key = expr.MetaKeyOIFNAME
+		var out []expr.Any
+		if t.in {
+			out = append(out, &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1})
 		}
-		return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Lookup{SourceRegister: 1, SetName: name(t.set), IsDestRegSet: true}}
+		if t.out { // a register has room for one name; a key of two is in two
+			out = append(out, &expr.Meta{Key: expr.MetaKeyOIFNAME, Register: uint32(1 + len(out))})
+		}
+		return append(out, &expr.Lookup{SourceRegister: 1, SetName: name(t.set), IsDestRegSet: true})
 	case verdict:
 		switch t.kind {
 		case accept:

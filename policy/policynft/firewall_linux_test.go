@@ -112,6 +112,12 @@ func send(t testing.TB, from, to *net.UDPConn, text string) {
 func passes(t testing.TB, from, to *net.UDPConn, text string) {
 	t.Helper()
 	send(t, from, to, text)
+	comes(t, to, text)
+}
+
+// comes waits for a datagram.
+func comes(t testing.TB, to *net.UDPConn, text string) {
+	t.Helper()
 	buf := make([]byte, 64)
 	require.NoError(t, to.SetReadDeadline(time.Now().Add(30*time.Second)))
 	n, err := to.Read(buf)
@@ -125,7 +131,13 @@ func (f *fixture) lost(from, to *net.UDPConn, rule string) {
 	f.t.Helper()
 	before := f.hits(rule)
 	send(f.t, from, to, "lost")
-	require.Eventually(f.t, func() bool { return f.hits(rule) == before+1 }, 30*time.Second, time.Millisecond, rule)
+	f.counted(rule, before+1)
+}
+
+// counted waits until a rule has counted so many packets.
+func (f *fixture) counted(rule string, n int) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool { return f.hits(rule) == n }, 30*time.Second, time.Millisecond, rule)
 }
 
 func TestEstablished(t *testing.T) {

@@ -123,7 +123,10 @@ func (m *machine) expr(e expr.Any) outcome {
 	}
 	switch e := e.(type) {
 	case *expr.Meta:
-		m.reg = m.meta(e.Key)
+		if e.Register == 1 {
+			m.reg = nil
+		}
+		m.reg = append(m.reg, m.meta(e.Key)...)
 	case *expr.Payload:
 		from := m.network
 		if e.Base == expr.PayloadBaseTransportHeader {
@@ -158,11 +161,7 @@ func (m *machine) expr(e expr.Any) outcome {
 		return on(bytes.Compare(m.reg, e.FromData) >= 0 && bytes.Compare(m.reg, e.ToData) <= 0)
 	case *expr.Lookup:
 		if e.IsDestRegSet {
-			chain, ok := m.r.maps[e.SetName][string(bytes.TrimRight(m.reg, "\x00"))]
-			if !ok {
-				return outcome{kind: break_}
-			}
-			return outcome{expr.VerdictJump, chain}
+			return m.lookUp(e.SetName)
 		}
 		if m.tear != nil {
 			m.tear()
@@ -183,6 +182,20 @@ func (m *machine) expr(e expr.Any) outcome {
 		panic(fmt.Sprintf("%T", e))
 	}
 	return outcome{kind: next}
+}
+
+// lookUp does what a map has for the interface in the register; if there are two, they
+// have to be one.
+func (m *machine) lookUp(name string) outcome {
+	key, second := m.reg[:unix.IFNAMSIZ], m.reg[unix.IFNAMSIZ:]
+	chain, ok := m.r.maps[name][string(bytes.TrimRight(key, "\x00"))]
+	switch {
+	case !ok, len(second) > 0 && !bytes.Equal(key, second):
+		return outcome{kind: break_}
+	case chain == "":
+		return outcome{kind: expr.VerdictReturn}
+	}
+	return outcome{expr.VerdictJump, chain}
 }
 
 func (m *machine) meta(key expr.MetaKey) []byte {
@@ -255,6 +268,9 @@ func TestExpressionsProperty(t *testing.T) {
 		require.Equal(t, r.String(), again.String(), "seed %d: order of ports", seed)
 		for range 100 {
 			k := w.Packet(rnd)
+			if rnd.IntN(20) == 0 {
+				k.DstPort, k.Dst = k.SrcPort, k.Src
+			}
 			if !slices.Contains(w.Local, k.SrcPort) {
 				k.SrcPort = ""
 			}

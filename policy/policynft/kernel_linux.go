@@ -258,10 +258,13 @@ func inParts(list []nftables.SetElement, queue func([]nftables.SetElement) error
 	return nil
 }
 
-// vmap makes a map from interfaces to chains.
+// vmap makes a map from interfaces to chains, or that of packets to themselves.
 func (k *kernel) vmap(name string, next map[string]string) error {
 	k.ids++
 	m := &nftables.Set{Table: k.table, Name: k.name(name), ID: k.ids, IsMap: true, KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict}
+	if name == toItself {
+		m.KeyType = nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)
+	}
 	if err := k.conn.AddSet(m, nil); err != nil {
 		return err
 	}
@@ -275,6 +278,9 @@ func (k *kernel) vmap(name string, next map[string]string) error {
 func (k *kernel) jump(iface, chain string) nftables.SetElement {
 	key := make([]byte, maxInterface+1)
 	copy(key, iface)
+	if chain == "" {
+		return nftables.SetElement{Key: append(key, key...), VerdictData: &expr.Verdict{Kind: expr.VerdictReturn}}
+	}
 	return nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: k.name(chain)}}
 }
 

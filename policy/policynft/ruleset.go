@@ -25,7 +25,7 @@ type Ruleset struct {
 	cfg      Config
 	sets     map[string]set
 	chains   map[string][]line            // all but base chains
-	maps     map[string]map[string]string // "egress", "ingress": interface -> chain
+	maps     map[string]map[string]string // "egress", "ingress": interface -> chain; toItself: interface -> ""
 	counters map[string]string            // name -> id of a rule
 	groups   map[string][2]string         // names of the sets of a group, IPv4 and IPv6
 	uses     map[string][]use             // of these, by rules
@@ -62,6 +62,10 @@ func Compile(prog *policy.Program, ports []Port, cfg Config) (*Ruleset, error) {
 		c.common(e)
 		c.ports(e, ports)
 	}
+	c.maps[toItself] = map[string]string{}
+	for _, p := range ports {
+		c.maps[toItself][p.Interface] = ""
+	}
 	return c.Ruleset, nil
 }
 
@@ -95,10 +99,13 @@ func digest(parts ...string) string {
 	return hex.EncodeToString(h[:16])
 }
 
+// toItself is the map by which packets that go out where they came in are let be.
+const toItself = "to-itself"
+
 // base returns the base chains: name of the hook -> rules.
 func (r *Ruleset) base() map[string][]line {
-	leaves, reaches := line{terms: []term{vmap{set: "egress"}}}, line{terms: []term{vmap{out: true, set: "ingress"}}}
-	out := map[string][]line{"forward": {leaves, reaches}}
+	leaves, reaches := line{terms: []term{vmap{in: true, set: "egress"}}}, line{terms: []term{vmap{out: true, set: "ingress"}}}
+	out := map[string][]line{"forward": {{terms: []term{vmap{in: true, out: true, set: toItself}}}, leaves, reaches}}
 	if r.cfg.Host {
 		discovery := line{terms: []term{ipv6, protocol(policy.ICMPv6), icmp{133, 137, -1}, verdict{kind: accept}}} // RFC 4861, 4
 		out["input"], out["output"] = []line{discovery, leaves}, []line{discovery, reaches}
@@ -124,7 +131,11 @@ func (r *Ruleset) String() string {
 	for _, name := range slices.Sorted(maps.Keys(r.maps)) {
 		fmt.Fprintf(&b, "  map %s {\n", name)
 		for _, iface := range slices.Sorted(maps.Keys(r.maps[name])) {
-			fmt.Fprintf(&b, "    %s : jump %s\n", iface, r.maps[name][iface])
+			if chain := r.maps[name][iface]; chain != "" {
+				fmt.Fprintf(&b, "    %s : jump %s\n", iface, chain)
+			} else {
+				fmt.Fprintf(&b, "    %s . %s : return\n", iface, iface)
+			}
 		}
 		b.WriteString("  }\n")
 	}

@@ -174,17 +174,22 @@ func (l log) String() string {
 	return fmt.Sprintf("limit rate %d/second burst %d packets log group %d prefix %q", l.rate, l.burst, l.group, l.prefix)
 }
 
-// A vmap goes on in the chain that a map has for an interface.
+// A vmap does what a map has for an interface that the packet comes in by, goes out
+// by, or both.
 type vmap struct {
-	out bool
-	set string
+	in, out bool
+	set     string
 }
 
 func (v vmap) String() string {
-	if v.out {
-		return "oifname vmap @" + v.set
+	var keys []string
+	if v.in {
+		keys = append(keys, "iifname")
 	}
-	return "iifname vmap @" + v.set
+	if v.out {
+		keys = append(keys, "oifname")
+	}
+	return strings.Join(keys, " . ") + " vmap @" + v.set
 }
 
 // A verdict ends the rule: goto another chain, or one of the others.
