@@ -65,8 +65,8 @@
 //	3  A to the service, to B      as from A to B without a service: here it is dropped
 //	4  masquerading                rules see A's own address, and B's address and port
 //
-// What a pod sends to itself passes no port: [policy.Evaluator] allows it, and whoever
-// balances services before the ports keeps it away from them, as package lb/lbovs does on a node.
+// What a pod sends to itself passes no port: [policy.Evaluator] allows it; policynft
+// lets it be; before policyovs, who balances services turns it around, as lb/lbovs does.
 // So no ClusterNetworkPolicy is about it either. There their documentation differs: they are to
 // hold in case 2 (network-policy-api PR 390; PR 405, not merged yet, exempts some
 // implementations). To deny it would protect nothing, as case 1 is open to the pod.

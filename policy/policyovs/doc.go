@@ -16,7 +16,9 @@
 // Packets come with the key of the source port in register Source (0: from a
 // tunnel, already checked on its way out), that of the destination port in Dest,
 // and in Zone the ct zone of the port that is about to decide. A packet whose
-// key is none of the ports given is dropped in either -ct stage.
+// key is none of the ports given is dropped in either -ct stage. What a port sends
+// to itself by a service has to be turned around before, as lb/lbovs does: here it is
+// tried like any other.
 //
 //	c, err := policyovs.NewCompiler(policyovs.DefaultLayout())
 //	delta, err := c.Apply(policy.Diff(nil, program), policyovs.PortChange{Set: ports})
