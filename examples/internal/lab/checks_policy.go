@@ -97,7 +97,8 @@ func (l *Lab) predict(ctx context.Context) (func(a, b *pod, t target) bool, erro
 	}, nil
 }
 
-// matrix compares what the evaluator predicts with packets, for every pair.
+// matrix compares what the evaluator predicts with packets, for every pair, and
+// every pod and itself.
 func (l *Lab) matrix(ctx context.Context, group, name string) error {
 	allowed, err := l.predict(ctx)
 	if err != nil {
@@ -111,7 +112,7 @@ func (l *Lab) matrix(ctx context.Context, group, name string) error {
 	for _, a := range l.podList() {
 		for _, b := range l.podList() {
 			for _, t := range targets {
-				if a != b && b.listens(t) {
+				if b.listens(t) {
 					tries = append(tries, try{a, b, t})
 				}
 			}
@@ -147,6 +148,11 @@ func (l *Lab) matrix(ctx context.Context, group, name string) error {
 // checkPolicies applies NetworkPolicies and compares the whole matrix.
 func (l *Lab) checkPolicies(ctx context.Context) error {
 	const group = "policy"
+	before, err := l.connectHairpins(ctx)
+	if err != nil {
+		return err
+	}
+	defer before.close()
 	if err := l.copyManifests(l.cfg.Policies); err != nil {
 		return err
 	}
@@ -169,6 +175,9 @@ func (l *Lab) checkPolicies(ctx context.Context) error {
 		{"namespaces without a policy stay open", "development/web-1", "billing/ledger-1", target{6, 80}, true},
 	} {
 		l.equal(group, fmt.Sprintf("%s: %s -> %s %s", c.name, c.from, c.to, c.t), c.want, l.passes(ctx, l.pod(c.from), l.pod(c.to), c.t, c.want))
+	}
+	if err := l.checkHairpins(ctx, before); err != nil {
+		return err
 	}
 	return l.matrix(ctx, group, "matrix equals the evaluator's prediction")
 }

@@ -65,6 +65,11 @@ func (l *Lab) probeWithin(ctx context.Context, wait time.Duration, machine, netw
 		return reply{}, err
 	}
 	defer c.Close()
+	return exchange(c, wait)
+}
+
+// exchange sends a line on a connection and waits only so long for the answer.
+func exchange(c net.Conn, wait time.Duration) (reply, error) {
 	_ = c.SetDeadline(time.Now().Add(wait))
 	if _, err := fmt.Fprintln(c, "who"); err != nil {
 		return reply{}, err
