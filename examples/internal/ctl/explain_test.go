@@ -26,6 +26,9 @@ func TestExplain(t *testing.T) {
   OUT: no port of ours
   IN at port db-1: DROP by rule "rest" of section "shop"
 `,
+		"-from shop/db-0 -to shop/db-0:22": `TCP 10.4.0.4:40000 -> 10.4.0.4:22: ALLOW
+  port db-1 to itself: no rule is tried
+`,
 	} {
 		code, out, errs := run(t, "-manager http://"+addr+" policy explain "+args)
 		require.Zero(t, code, errs)
