@@ -56,9 +56,9 @@ func (n *node) came(priority int) int {
 func (n *node) connected(from int, at, who string) net.Conn {
 	n.t.Helper()
 	for range 100 {
-		c, err := n.dial(from, "tcp", at)
+		c, err := n.dial(from, "tcp", at, patience)
 		require.NoError(n.t, err)
-		got, err := talk(c)
+		got, err := talk(c, patience)
 		require.NoError(n.t, err)
 		if strings.HasPrefix(got, who+" ") {
 			n.t.Cleanup(func() { c.Close() })
@@ -75,7 +75,7 @@ func (n *node) spread(from int, at string) map[string]int {
 	var answers [40]string
 	var wg sync.WaitGroup
 	for i := range answers {
-		wg.Go(func() { answers[i], _ = n.ask(from, "tcp", at) })
+		wg.Go(func() { answers[i], _ = n.ask(from, "tcp", at, brief) })
 	}
 	wg.Wait()
 	count := map[string]int{}
@@ -112,7 +112,7 @@ func TestHairpin(t *testing.T) {
 	t.Run("1 a pod to its own address", func(t *testing.T) {
 		for _, c := range []struct{ network, at, source string }{
 			{"tcp", "10.4.0.1:8080", "10.4.0.1"}, {"udp", "10.4.0.1:8080", "10.4.0.1"}, {"tcp", "[fd00:4::1]:8080", "fd00:4::1"}} {
-			got, err := n.ask(0, c.network, c.at)
+			got, err := n.ask(0, c.network, c.at, patience)
 			require.NoError(t, err, "%s %s", c.network, c.at)
 			require.Equal(t, "pod0 "+c.source, got)
 		}
@@ -121,16 +121,16 @@ func TestHairpin(t *testing.T) {
 		for _, c := range []struct{ network, at, source string }{
 			{"tcp", "10.96.0.3:80", self}, {"udp", "10.96.0.3:80", self}, {"tcp", "10.96.0.4:80", self}, {"tcp", "10.96.0.4:80", self},
 			{"tcp", "203.0.113.7:80", self}, {"tcp", "[fd96::3]:80", self6}, {"udp", "[fd96::3]:80", self6}} {
-			got, err := n.ask(0, c.network, c.at)
+			got, err := n.ask(0, c.network, c.at, patience)
 			require.NoError(t, err, "%s %s", c.network, c.at)
 			require.Equal(t, "pod0 "+c.source, got)
 		}
 		for _, at := range []string{"10.96.0.3:81", "[fd96::3]:81"} {
-			_, err := n.ask(0, "udp", at)
+			_, err := n.ask(0, "udp", at, patience)
 			require.ErrorIs(t, err, syscall.ECONNREFUSED, "the ICMP error of a port where nobody listens comes back: %s", at)
 		}
 		for want, c := range map[string]net.Conn{self: itself, self6: itself6} {
-			got, err := talk(c)
+			got, err := talk(c, patience)
 			require.NoError(t, err, "an established connection goes on")
 			require.Equal(t, "pod0 "+want, got)
 		}
@@ -140,7 +140,7 @@ func TestHairpin(t *testing.T) {
 		var wg sync.WaitGroup // what is not answered takes its time
 		for _, c := range []net.Conn{other, other6} {
 			wg.Go(func() {
-				_, err := talk(c)
+				_, err := talk(c, brief)
 				assert.Error(t, err, "an established connection is the firewall's")
 			})
 		}

@@ -143,18 +143,21 @@ func (n *node) serve(i int, host string) {
 	}))
 }
 
+// How long to wait for what should be answered, and for what should not.
+const patience, brief = 30 * time.Second, time.Second
+
 // dial connects from a pod; the socket takes answers from where it connects to only.
-func (n *node) dial(from int, network, at string) (net.Conn, error) {
+func (n *node) dial(from int, network, at string, most time.Duration) (net.Conn, error) {
 	var c net.Conn
 	err := ovstest.InNS(n.ns[from], func() (err error) {
-		c, err = net.DialTimeout(network, at, 2*time.Second)
+		c, err = net.DialTimeout(network, at, most)
 		return err
 	})
 	return c, err
 }
 
-func talk(c net.Conn) (string, error) {
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+func talk(c net.Conn, most time.Duration) (string, error) {
+	_ = c.SetDeadline(time.Now().Add(most))
 	if _, err := io.WriteString(c, "who\n"); err != nil {
 		return "", err
 	}
@@ -162,13 +165,13 @@ func talk(c net.Conn) (string, error) {
 	return strings.TrimSpace(line), err
 }
 
-func (n *node) ask(from int, network, at string) (string, error) {
-	c, err := n.dial(from, network, at)
+func (n *node) ask(from int, network, at string, most time.Duration) (string, error) {
+	c, err := n.dial(from, network, at, most)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	return talk(c)
+	return talk(c, most)
 }
 
 func frontend(at string, proto uint8, affinity time.Duration, backends ...string) lb.Frontend {
@@ -195,7 +198,7 @@ func TestSwitch(t *testing.T) {
 
 	for _, c := range []struct{ network, at, source string }{
 		{"tcp", "10.4.0.2:8080", "10.4.0.1"}, {"udp", "10.4.0.2:8080", "10.4.0.1"}, {"tcp", "[fd00:4::2]:8080", "fd00:4::1"}} {
-		got, err := n.ask(0, c.network, c.at)
+		got, err := n.ask(0, c.network, c.at, patience)
 		require.NoError(t, err, "straight to a pod: %s %s", c.network, c.at)
 		require.Equal(t, "pod1 "+c.source, got)
 	}
@@ -203,7 +206,7 @@ func TestSwitch(t *testing.T) {
 		{"tcp", "10.96.0.1:80", "10.4.0.1"}, {"udp", "10.96.0.1:80", "10.4.0.1"}, {"tcp", "[fd96::1]:80", "fd00:4::1"}} {
 		count := map[string]int{}
 		for range 60 {
-			got, err := n.ask(0, c.network, c.at)
+			got, err := n.ask(0, c.network, c.at, patience)
 			require.NoError(t, err, "%s %s", c.network, c.at)
 			count[got]++
 		}
@@ -212,10 +215,10 @@ func TestSwitch(t *testing.T) {
 		require.Greater(t, count["pod2 "+c.source], 10, "%v", count)
 	}
 	t.Run("affinity", func(t *testing.T) {
-		first, err := n.ask(0, "tcp", "10.96.0.2:80")
+		first, err := n.ask(0, "tcp", "10.96.0.2:80", patience)
 		require.NoError(t, err)
 		for range 20 {
-			got, err := n.ask(0, "tcp", "10.96.0.2:80")
+			got, err := n.ask(0, "tcp", "10.96.0.2:80", patience)
 			require.NoError(t, err)
 			require.Equal(t, first, got)
 		}
@@ -226,16 +229,16 @@ func TestSwitch(t *testing.T) {
 		state[2].Backends = append([]lb.Backend(nil), state[2].Backends[1-gone])
 		n.apply(state)
 		for range 5 {
-			got, err := n.ask(0, "tcp", "10.96.0.2:80")
+			got, err := n.ask(0, "tcp", "10.96.0.2:80", patience)
 			require.NoError(t, err)
 			require.NotEqual(t, first, got, "a removed backend is not remembered")
 		}
 	})
 	t.Run("removal", func(t *testing.T) {
-		c, err := n.dial(0, "tcp", "10.96.0.1:80")
+		c, err := n.dial(0, "tcp", "10.96.0.1:80", patience)
 		require.NoError(t, err)
 		defer c.Close()
-		before, err := talk(c)
+		before, err := talk(c, patience)
 		require.NoError(t, err)
 		left := 1
 		if strings.HasPrefix(before, "pod2") {
@@ -244,20 +247,20 @@ func TestSwitch(t *testing.T) {
 		state[0].Backends = append([]lb.Backend(nil), state[0].Backends[left])
 		n.apply(state)
 		for range 20 {
-			got, err := n.ask(0, "tcp", "10.96.0.1:80")
+			got, err := n.ask(0, "tcp", "10.96.0.1:80", patience)
 			require.NoError(t, err)
 			require.NotEqual(t, before, got, "new connections go to what is left")
 		}
-		got, err := talk(c)
+		got, err := talk(c, patience)
 		require.NoError(t, err)
 		require.Equal(t, before, got, "an established connection stays")
 	})
 	t.Run("no backends", func(t *testing.T) {
 		for _, at := range []string{"10.96.0.4:80", "10.96.0.1:81"} {
-			_, err := n.ask(0, "udp", at)
+			_, err := n.ask(0, "udp", at, brief)
 			require.Error(t, err, at)
 		}
-		_, err := n.ask(0, "tcp", "10.96.0.4:80")
+		_, err := n.ask(0, "tcp", "10.96.0.4:80", brief)
 		require.Error(t, err)
 		dump := n.in.Ofctl("--no-names", "dump-flows", "br-int", "table=30,tcp,nw_dst=10.96.0.4")
 		require.NotContains(t, dump, "n_packets=0,", "drops are counted")
