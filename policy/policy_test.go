@@ -191,6 +191,33 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+func TestProgramRuleRefused(t *testing.T) {
+	eight := uint8(8)
+	good := policy.ProgramRule{ID: "r", Direction: policy.Egress, Order: policy.Order{Category: policy.Environment}, Action: policy.Pass, Local: pfx("10.0.0.1/32"),
+		Peers: &policy.AddressSet{Prefixes: pfx("fd00::/64")}, Services: []policy.Service{{Protocol: policy.ICMP, ICMPType: &eight}}}
+	require.NoError(t, good.Validate())
+	require.NoError(t, policy.ProgramRule{ID: "r", Direction: policy.Ingress}.Validate(), "no category is Application")
+	for want, change := range map[string]func(*policy.ProgramRule){
+		`policy: rule "": id: empty: invalid`:     func(r *policy.ProgramRule) { r.ID = "" },
+		`rule "r": direction: IN_OUT is neither`:  func(r *policy.ProgramRule) { r.Direction = policy.InOut },
+		`action: `:                                func(r *policy.ProgramRule) { r.Action = 99 },
+		`established: `:                           func(r *policy.ProgramRule) { r.Established = 99 },
+		`order.category: "X" is none of`:          func(r *policy.ProgramRule) { r.Order.Category = "X" },
+		`action: JUMP_TO_APPLICATION in category`: func(r *policy.ProgramRule) { r.Order.Category = policy.Application },
+		`local[0]: 10.0.0.1/8 is not`:             func(r *policy.ProgramRule) { r.Local = pfx("10.0.0.1/8") },
+		`peers.prefixes[1]: invalid Prefix is not`: func(r *policy.ProgramRule) {
+			r.Peers = &policy.AddressSet{Prefixes: append(pfx("::/0"), netip.Prefix{})}
+		},
+		`services[0].named_port: "http" is not a numb`: func(r *policy.ProgramRule) { r.Services = []policy.Service{{Protocol: policy.TCP, NamedPort: "http"}} },
+		`services[0].icmp_code: set without`:           func(r *policy.ProgramRule) { r.Services = []policy.Service{{Protocol: policy.ICMP, ICMPCode: &eight}} },
+	} {
+		r := good
+		change(&r)
+		require.ErrorIs(t, r.Validate(), policy.ErrInvalid, want)
+		require.ErrorContains(t, r.Validate(), want)
+	}
+}
+
 func TestJSON(t *testing.T) {
 	eight := uint8(8)
 	group := policy.Group{ID: "g", DisplayName: "G", Tags: []policy.Tag{{Scope: "a", Tag: "b"}}, Members: []string{"m"},

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -47,6 +48,53 @@ type ProgramRule struct {
 	Established Established `json:"established,omitempty"`
 	Logged      bool        `json:"logged,omitempty"`
 	LogLabel    string      `json:"tag,omitempty"`
+}
+
+// Validate reports all faults of the rule by itself.
+func (r ProgramRule) Validate() error { return r.validate() }
+
+func (r *ProgramRule) validate() error {
+	f := faults{kind: "rule", id: r.ID}
+	if r.ID == "" {
+		f.add("id", "empty")
+	}
+	if r.Direction != Ingress && r.Direction != Egress {
+		f.add("direction", "%s is neither %s nor %s", r.Direction, Ingress, Egress)
+	}
+	if int(r.Action) >= len(actionNames) {
+		f.add("action", "%s", r.Action)
+	}
+	if int(r.Established) >= len(establishedNames) {
+		f.add("established", "%s", r.Established)
+	}
+	rank := r.Order.Category.Rank()
+	if rank < 0 {
+		f.add("order.category", "%q is none of %v", r.Order.Category, Categories())
+	}
+	if r.Action == Pass && rank >= Application.Rank() {
+		f.add("action", "%s in category %q, which is not before %s", r.Action, r.Order.Category, Application)
+	}
+	checkNetworks(&f, "local", r.Local)
+	if r.Peers != nil {
+		checkNetworks(&f, "peers.prefixes", r.Peers.Prefixes)
+	}
+	for i := range r.Services {
+		at := func(field string) string { return fmt.Sprintf("services[%d].%s", i, field) }
+		r.Services[i].validate(&f, at)
+		if r.Services[i].NamedPort != "" {
+			f.add(at("named_port"), "%q is not a number", r.Services[i].NamedPort)
+		}
+	}
+	return f.err()
+}
+
+// checkNetworks checks prefixes that are to have no host bits.
+func checkNetworks(f *faults, field string, list []netip.Prefix) {
+	for i, p := range list {
+		if !validPrefix(p) || p != p.Masked() {
+			f.add(fmt.Sprintf("%s[%d]", field, i), "%s is not an IPv4 or IPv6 prefix without host bits", p)
+		}
+	}
 }
 
 // An AddressSet is the union of sets of a program and of prefixes; or, if

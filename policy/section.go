@@ -133,12 +133,12 @@ func (r *Rule) validate(f *faults, i int, c Category) {
 		checkApplied(f, func() string { return ruleField(i, fmt.Sprintf("scope[%d]", j)) }, p, len(r.AppliedTo))
 	}
 	for j := range r.Services {
-		r.Services[j].validate(f, i, j)
+		r.Services[j].validate(f, func(field string) string { return ruleField(i, fmt.Sprintf("services[%d].%s", j, field)) })
 	}
 }
 
-func (s *Service) validate(f *faults, i, j int) {
-	at := func(field string) string { return ruleField(i, fmt.Sprintf("services[%d].%s", j, field)) }
+// validate adds the faults of a service; at is where a field of it is.
+func (s *Service) validate(f *faults, at func(field string) string) {
 	if (len(s.Ports) > 0 || s.NamedPort != "") && !s.Protocol.HasPorts() {
 		f.add(at("protocol"), "%s has no ports", s.Protocol)
 	}

@@ -26,7 +26,12 @@ func check(prog *policy.Program, ports []Port) error {
 	seen := map[string]bool{}
 	for i := range prog.Rules {
 		r := &prog.Rules[i]
-		checkRule(&f, r, seen[r.ID])
+		if err := r.Validate(); err != nil {
+			f = append(f, err)
+		}
+		if seen[r.ID] {
+			f.add(fmt.Sprintf("rule %q", r.ID), "it is there twice")
+		}
 		seen[r.ID] = true
 		if i > 0 && prog.Rules[i-1].Compare(*r) > 0 {
 			f.add(fmt.Sprintf("rule %q", r.ID), "it comes after %q, to which it is prior", prog.Rules[i-1].ID)
@@ -65,44 +70,6 @@ func checkPorts(f *faults, ports []Port) {
 
 // maxInterface is IFNAMSIZ (linux/if.h) less the terminator.
 const maxInterface = 15
-
-func checkRule(f *faults, r *policy.ProgramRule, twice bool) {
-	what := fmt.Sprintf("rule %q", r.ID)
-	if r.ID == "" || twice {
-		f.add(what, "its id is empty or there twice")
-	}
-	if r.Direction != policy.Ingress && r.Direction != policy.Egress {
-		f.add(what, "direction %s", r.Direction)
-	}
-	if r.Action > policy.Pass {
-		f.add(what, "action %s", r.Action)
-	}
-	if r.Established > policy.Keep {
-		f.add(what, "established %s", r.Established)
-	}
-	rank := r.Order.Category.Rank()
-	if rank < 0 || r.Action == policy.Pass && rank >= policy.Application.Rank() {
-		f.add(what, "action %s in category %q", r.Action, r.Order.Category)
-	}
-	checkPrefixes(f, what+": local", r.Local)
-	if r.Peers != nil {
-		checkPrefixes(f, what+": peers", r.Peers.Prefixes)
-	}
-	for i, s := range r.Services {
-		at := fmt.Sprintf("%s: services[%d]", what, i)
-		if s.NamedPort != "" || len(s.Ports) > 0 && !s.Protocol.HasPorts() {
-			f.add(at, "ports of %s by number only", s.Protocol)
-		}
-		for _, p := range s.Ports {
-			if p.From > p.To {
-				f.add(at, "%s ends before it begins", p)
-			}
-		}
-		if icmp := s.Protocol == policy.ICMP || s.Protocol == policy.ICMPv6; s.ICMPType != nil && !icmp || s.ICMPCode != nil && s.ICMPType == nil {
-			f.add(at, "an ICMP type or code of %s", s.Protocol)
-		}
-	}
-}
 
 func checkPrefixes(f *faults, what string, list []netip.Prefix) {
 	for _, p := range list {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+
+	"github.com/tierloom/tierloom/policy"
 )
 
 // Errors to be told apart.
 var (
 	// ErrInvalid is wrapped by every fault in the input.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = policy.ErrInvalid
 	// ErrConnections is wrapped when an update is in force, but connections that it
 	// does not allow any more could not be ended. The next update tries again.
 	ErrConnections = errors.New("established connections may go on")

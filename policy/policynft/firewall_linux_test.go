@@ -410,9 +410,9 @@ func TestFaults(t *testing.T) {
 	err := f.Sync(t.Context(), bad, []policynft.Port{{ID: "p", Interface: "pod1"}, {ID: "p", Interface: "pod1", IPs: []netip.Addr{{}}}, {Interface: "a-name-that-is-too-long"}})
 	require.ErrorIs(t, err, policynft.ErrInvalid)
 	for _, want := range []string{`port "p": its id is empty or there twice`, `port "p": interface pod1 is that of port "p"`, `port "": "a-name-that-is-too-long" is not the name`,
-		`port "p": invalid IP is not the address`, "program: default JUMP_TO_APPLICATION", `rule "s/a/in": action JUMP_TO_APPLICATION in category "Application"`, `rule "s/a/in": its id is empty or there twice`,
-		`rule "s/a/in": direction IN_OUT`, `rule "s/a/in": action 9`, `rule "s/a/in": local: 10.0.0.1/8 is not a prefix`, `rule "s/a/in": services[0]: ports of ICMP by number only`,
-		`services[0]: 2-1 ends before it begins`, `set "g": 10.0.0.0/8 and 10.1.0.0/16 overlap`, `set "h": 10.0.0.1/32 comes after 10.0.0.2/32`} {
+		`port "p": invalid IP is not the address`, "program: default JUMP_TO_APPLICATION", `rule "s/a/in": action: JUMP_TO_APPLICATION in category "Application"`, `rule "s/a/in": it is there twice`,
+		`rule "s/a/in": direction: IN_OUT is neither`, `rule "s/a/in": action: 9`, `rule "s/a/in": local[0]: 10.0.0.1/8 is not an IPv4 or IPv6 prefix`, `rule "s/a/in": services[0].protocol: ICMP has no ports`,
+		`services[0].destination_ports[0]: 2-1 ends before it begins`, `set "g": 10.0.0.0/8 and 10.1.0.0/16 overlap`, `set "h": 10.0.0.1/32 comes after 10.0.0.2/32`} {
 		require.ErrorContains(t, err, want)
 	}
 	for _, c := range []struct {

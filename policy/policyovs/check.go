@@ -26,7 +26,12 @@ func (c *Compiler) check(change policy.Change, ports PortChange) error {
 	k.ports(c, ports)
 	given := map[string]bool{}
 	for _, r := range change.Rules {
-		k.rule(r, given[r.ID])
+		if err := r.Validate(); err != nil {
+			k.errs = append(k.errs, err)
+		}
+		if given[r.ID] {
+			k.fault(fmt.Sprintf("rule %q", r.ID), "it is there twice")
+		}
 		given[r.ID] = true
 	}
 	for _, id := range change.Gone {
@@ -83,32 +88,6 @@ func (k *checker) port(what string, p Port) {
 		if !a.IsValid() || a.Is4In6() || a.Zone() != "" || a.IsMulticast() || a.IsUnspecified() {
 			k.fault(what, "ips[%d]: %s is not the address of a port", i, a)
 		}
-	}
-}
-
-func (k *checker) rule(r policy.ProgramRule, twice bool) {
-	what := fmt.Sprintf("rule %q", r.ID)
-	if r.ID == "" || twice {
-		k.fault(what, "its id is empty or there twice")
-	}
-	if r.Direction != policy.Ingress && r.Direction != policy.Egress {
-		k.fault(what, "direction %s", r.Direction)
-	}
-	if r.Action > policy.Pass {
-		k.fault(what, "action %s", r.Action)
-	}
-	rank := r.Order.Category.Rank()
-	if rank < 0 || r.Action == policy.Pass && rank >= policy.Application.Rank() {
-		k.fault(what, "action %s in category %q", r.Action, r.Order.Category)
-	}
-	for i, s := range r.Services {
-		if s.NamedPort != "" || len(s.Ports) > 0 && !s.Protocol.HasPorts() {
-			k.fault(what, "services[%d]: ports of %s by number only", i, s.Protocol)
-		}
-	}
-	k.prefixes(what, "local", r.Local)
-	if r.Peers != nil {
-		k.prefixes(what, "peers", r.Peers.Prefixes)
 	}
 }
 

@@ -262,7 +262,7 @@ func TestCompilerRefuses(t *testing.T) {
 	}{
 		"default":        {policy.Change{Default: &other}, policyovs.PortChange{}, policyovs.ErrInvalid, "default REJECT"},
 		"rule gone":      {policy.Change{Gone: []string{"x"}}, policyovs.PortChange{}, policyovs.ErrInvalid, `rule "x": gone, but not there`},
-		"rule twice":     {policy.Change{Rules: []policy.ProgramRule{good, good}}, policyovs.PortChange{}, policyovs.ErrInvalid, `rule "new": its id is empty or there twice`},
+		"rule twice":     {policy.Change{Rules: []policy.ProgramRule{good, good}}, policyovs.PortChange{}, policyovs.ErrInvalid, `rule "new": it is there twice`},
 		"set gone":       {policy.Change{Sets: []policy.SetChange{{ID: "x", Gone: true}}}, policyovs.PortChange{}, policyovs.ErrInvalid, `set "x": given twice, or gone`},
 		"not in it":      {policy.Change{Sets: []policy.SetChange{{ID: set, Removed: prefixes("1.2.3.4/32")}}}, policyovs.PortChange{}, policyovs.ErrInvalid, "removed[0]: 1.2.3.4/32 is not in it"},
 		"in it":          {policy.Change{Sets: []policy.SetChange{{ID: set, Added: prog.Sets[set][:1]}}}, policyovs.PortChange{}, policyovs.ErrInvalid, "is in it already"},

@@ -10,7 +10,7 @@ import (
 
 // Errors that faults wrap.
 var (
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = policy.ErrInvalid
 	ErrTooMany = errors.New("too many rules")
 )
 
