@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // A posting is the profiles that have a property, and the selectors that select
 // nothing without it. Each profile is in the posting of every property that it
 // has, each selector in one, or a few, that all that it selects are in.
@@ -136,4 +138,100 @@ func (h hasher) keysOf(p *profile, keys []uint64) []uint64 {
 		}
 	}
 	return keys
+}
+
+// requiredLocked returns keys of which all that an expression selects have at
+// least one; false if there are none such, as with NOTIN. Of several
+// possibilities it takes what is least crowded. The keys are in e.keys.
+func (e *Engine) requiredLocked(m *matcher) ([]uint64, bool) {
+	switch m.op {
+	case opAll:
+		if keys := e.bothLocked(m.list); len(keys) > 0 {
+			return keys, true
+		}
+		var best []uint64
+		found := false
+		for i := range m.list {
+			if keys, ok := e.requiredLocked(&m.list[i]); ok && (!found || e.crowd(keys) < e.crowd(best)) {
+				best, found = keys, true
+			}
+		}
+		return best, found
+	case opAny:
+		var out []uint64
+		for i := range m.list {
+			keys, ok := e.requiredLocked(&m.list[i])
+			if !ok {
+				return nil, false
+			}
+			out = append(out, keys...)
+		}
+		return out, true
+	case opIn:
+	case opExists:
+		if m.key != keyOfTag {
+			return nil, false
+		}
+	default:
+		return nil, false
+	}
+	start := len(e.keys)
+	kinds := [...][2]uint64{keyOfTag: {keyTag, keyNamespaceTag}, keyOfName: {keyMember, keyNamespace}, keyOfKind: {keyKind}}
+	kind := kinds[m.key][m.subject]
+	switch {
+	case m.op == opExists:
+		e.keys = append(e.keys, e.hash.text([...]uint64{keyScope, keyNamespaceScope}[m.subject], m.scope))
+	case m.key == keyOfTag:
+		for _, v := range m.values {
+			e.keys = append(e.keys, e.hash.tag(kind, Tag{m.scope, v}))
+		}
+	case slices.Contains(m.values, ""):
+		return nil, false // what is empty is not listed
+	default:
+		for _, v := range m.values {
+			e.keys = append(e.keys, e.hash.text(kind, v))
+		}
+	}
+	return e.keys[start:len(e.keys):len(e.keys)], true
+}
+
+// maxBoth bounds the keys that two conditions make together.
+const maxBoth = 64
+
+// bothLocked returns keys for the names of a namespace and the values of a tag
+// where both are required, none if they are not.
+func (e *Engine) bothLocked(list []matcher) []uint64 {
+	var namespace, tag *matcher
+	for i := range list {
+		m := &list[i]
+		switch {
+		case m.op != opIn:
+		case m.subject == ofNamespace && m.key == keyOfName:
+			namespace = m
+		case m.subject == ofMember && m.key == keyOfTag && (tag == nil || len(m.values) < len(tag.values)):
+			tag = m
+		}
+	}
+	if namespace == nil || tag == nil || len(namespace.values)*len(tag.values) > maxBoth {
+		return nil
+	}
+	start := len(e.keys)
+	for _, n := range namespace.values {
+		ns := e.hash.text(keyNamespace, n)
+		for _, t := range tag.values {
+			e.keys = append(e.keys, mix(ns, e.hash.tag(keyTag, Tag{tag.scope, t})))
+		}
+	}
+	return e.keys[start:len(e.keys):len(e.keys)]
+}
+
+// crowd is how much is listed under some keys.
+func (e *Engine) crowd(keys []uint64) int {
+	n := 0
+	for _, k := range keys {
+		if x := e.postingAt(k); x != nil {
+			n += len(x.profiles) + len(x.selectors)
+		}
+	}
+	return n
 }
