@@ -55,11 +55,13 @@
 //
 // So what is denied ends for TCP with the first packet of the client, and for what
 // only replies keep alive, such as a stream of datagrams, with the first reply
-// that the agent looks at; what is still allowed loses no packet. Packets of a
-// stateless section make no connection: their replies need a rule.
+// that the agent looks at; what is still allowed loses no packet.
 //
-// What connection tracking calls invalid is dropped, unless a stateless rule allows it. The switch may use what it has cached of flows for
-// some milliseconds after they changed.
+// Packets of a stateless section make no connection: their replies need a rule, and
+// if they are not of UDP, a stateless one. For what connection tracking calls invalid
+// is dropped, unless a stateless rule allows it.
+//
+// The switch may use what it has cached of flows for some milliseconds after they changed.
 //
 // # Packets for the agent
 //

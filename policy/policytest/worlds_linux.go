@@ -71,7 +71,13 @@ func (o *oracle) passes(v *policy.Verdict, back policy.Packet) (forth, reply boo
 	if v.Action != policy.Allow {
 		return false, false
 	}
-	return true, !o.stateless[v.Section] || o.prog.Eval(back).Allowed()
+	if !o.stateless[v.Section] {
+		return true, true
+	}
+	d := o.prog.Eval(back)
+	by := cmp.Or(d.Egress, d.Ingress)
+	// A stateful rule wants the beginning of a connection, which any datagram may be.
+	return true, d.Allowed() && (by == nil || o.stateless[by.Section] || policy.Protocol(back.Proto) == policy.UDP)
 }
 
 // ours returns the packet with the ids of ports that have rules only.
