@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -50,6 +51,7 @@ func DeleteNS(ctx context.Context, name string) error {
 // VethPair makes two joined Ethernet devices, devA in namespace nsA and devB in
 // nsB ("" is the current one), sets both up and turns their checksum offload
 // off, without which a userspace bridge forwards packets with wrong checksums.
+// It returns once both carry frames.
 func VethPair(ctx context.Context, nsA, devA, nsB, devB string) error {
 	argv := []string{"ip", "link", "add", devA}
 	if nsA != "" {
@@ -64,7 +66,8 @@ func VethPair(ctx context.Context, nsA, devA, nsB, devB string) error {
 	if _, err := Exec(ctx, "", argv...); err != nil {
 		return err
 	}
-	for _, end := range [][2]string{{nsA, devA}, {nsB, devB}} {
+	ends := [][2]string{{nsA, devA}, {nsB, devB}}
+	for _, end := range ends {
 		if err := DisableOffload(end[0], end[1]); err != nil {
 			return err
 		}
@@ -73,7 +76,25 @@ func VethPair(ctx context.Context, nsA, devA, nsB, devB string) error {
 			return err
 		}
 	}
+	for _, end := range ends {
+		if err := awaitCarrier(ctx, end[0], end[1]); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// awaitCarrier returns once a device carries frames. One that has just been set
+// up does not: the kernel brings it into operation a moment later, and drops
+// what is sent before.
+func awaitCarrier(ctx context.Context, ns, dev string) error {
+	var failed error
+	err := poll(ctx, func() bool {
+		var link string
+		link, failed = Exec(ctx, ns, "ip", "-o", "link", "show", dev)
+		return failed != nil || strings.Contains(link, " state UP ")
+	})
+	return errors.Join(err, failed)
 }
 
 // NewNS makes a network namespace of a fresh short name, removed when the test ends.
