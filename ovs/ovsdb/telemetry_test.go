@@ -150,7 +150,7 @@ func TestMirrorCopies(t *testing.T) {
 		return seen
 	}
 	// Packets that are under way see a mirror's change only later.
-	forget := func() { _ = w.in.Appctl("revalidator/purge") }
+	forget := func() { require.NoError(t, w.in.PurgeDatapath(ctx)) }
 	spec := ovsdb.MirrorSpec{Bridge: "br0", Name: "span", From: []string{w.portA}, Output: portC}
 	require.NoError(t, w.vs.EnsureMirror(ctx, spec))
 	forget()

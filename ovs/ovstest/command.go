@@ -2,6 +2,7 @@ package ovstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -116,9 +117,30 @@ func (in *Instance) Appctl(args ...string) string {
 	in.helper()
 	ctx, cancel := in.context()
 	defer cancel()
-	out, err := Exec(ctx, in.NetNS, append([]string{"ovs-appctl", "-t", in.path("ovs-vswitchd.ctl")}, args...)...)
+	out, err := in.appctl(ctx, args...)
 	in.check(err)
 	return out
+}
+
+func (in *Instance) appctl(ctx context.Context, args ...string) (string, error) {
+	return Exec(ctx, in.NetNS, append([]string{"ovs-appctl", "-t", in.path("ovs-vswitchd.ctl")}, args...)...)
+}
+
+// PurgeDatapath returns once the datapath has forgotten all flows that it had
+// cached: packets from now on meet the flows that the bridges have. A barrier
+// does not wait for that. The threads that look after the cache are paused, since
+// revalidator/purge passes over what they are looking at.
+func (in *Instance) PurgeDatapath(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	whole := context.WithoutCancel(ctx) // they must not stay paused
+	var errs []error
+	for _, how := range []string{"pause", "purge", "resume"} {
+		_, err := in.appctl(whole, "revalidator/"+how)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // Trace returns what ofproto/trace says of a packet, described as a flow

@@ -215,7 +215,7 @@ func (x *lab) enforce(rules ...policy.ProgramRule) {
 	require.NoError(x.t, x.bridge.Set("policy", flows, nil))
 	_, err = x.bridge.Sync(x.t.Context())
 	require.NoError(x.t, err)
-	x.in.Appctl("revalidator/wait") // until what the datapath has cached is of these flows
+	require.NoError(x.t, x.in.PurgeDatapath(x.t.Context()))
 }
 
 // rule is one about a destination port of TCP or UDP; 0 is any packet.

@@ -36,8 +36,6 @@ func newParityBackend(t testing.TB, lab *policytest.Lab) *parityBackend {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, in.Close()) })
 	require.NoError(t, in.NewBridge(t.Context(), "br0"))
-	_, err = in.Vsctl(t.Context(), "set", "Open_vSwitch", ".", "other_config:max-revalidator=100") // as often as can be
-	require.NoError(t, err)
 	l := policyovs.DefaultLayout()
 	conn, err := openflow.Dial(t.Context(), "unix", in.Mgmt("br0"), openflow.Config{})
 	require.NoError(t, err)
@@ -107,12 +105,8 @@ func (b *parityBackend) apply(ctx context.Context, change policy.Change, ports p
 	if _, err := b.bridge.Sync(ctx); err != nil {
 		return err
 	}
-	// What the datapath has cached of the flows of before goes now, not when the next
-	// sweep of it comes; a sweep finds what was on its way into the cache meanwhile.
-	for _, how := range []string{"purge", "wait"} {
-		if _, err := ovstest.Exec(ctx, b.lab.NetNS, "ovs-appctl", "-t", filepath.Join(b.in.RunDir, "ovs-vswitchd.ctl"), "revalidator/"+how); err != nil {
-			return err
-		}
+	if err := b.in.PurgeDatapath(ctx); err != nil {
+		return err
 	}
 	if b.prog == nil {
 		b.prog = &policy.Program{}
