@@ -65,6 +65,18 @@ func TestChaos(t *testing.T) {
 	require.Greater(t, c.failed.Load(), int64(0), "nothing was disturbed")
 }
 
+// await returns when cond is true. It starts no goroutine, which cond may count.
+func await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !cond(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
 func countDescriptors(t *testing.T) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)

@@ -27,6 +27,22 @@ func TestInstanceForwards(t *testing.T) {
 	require.NoError(t, in.RestartDB(t.Context()))
 }
 
+func TestPurgeDatapath(t *testing.T) {
+	in := ovstest.Start(t)
+	in.AddBridge("br0")
+	a, _, _ := in.AddNS("br0", "10.0.0.1/24")
+	b, _, _ := in.AddNS("br0", "10.0.0.2/24")
+	in.Ofctl("add-flow", "br0", "actions=NORMAL")
+	s := ovstest.StartStream(t, a, b, "10.0.0.2:8888")
+	s.AwaitArrival()
+	s.Stop()
+	cached := func() string { return in.Appctl("dpctl/dump-flows", "filter=udp") }
+	require.Contains(t, cached(), "packets:")
+	require.NoError(t, in.PurgeDatapath(t.Context()))
+	require.NotContains(t, cached(), "packets:")
+	require.NoError(t, in.PurgeDatapath(t.Context()), "nothing stays paused")
+}
+
 func flows(in *ovstest.Instance) string {
 	return in.Ofctl("--no-stats", "--no-names", "dump-flows", "br0")
 }

@@ -2,12 +2,7 @@ package ovstest_test
 
 import (
 	"context"
-	"encoding/binary"
-	"net"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,92 +10,6 @@ import (
 	"github.com/tierloom/tierloom/ovs/openflow"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
-
-// A stream sends numbered UDP packets from one namespace to another until the
-// test ends, and counts what arrives.
-type stream struct {
-	sent     atomic.Uint64 // number of the last packet
-	received atomic.Uint64 // number of the last packet that arrived
-	leaked   atomic.Uint64 // how many arrived with a number above watched
-	watched  atomic.Uint64
-}
-
-// every is the pace of a stream.
-const every = 500 * time.Microsecond
-
-func startStream(t *testing.T, from, to, addr string) *stream {
-	t.Helper()
-	s := &stream{}
-	s.watched.Store(1<<64 - 1)
-	var out net.Conn
-	var in net.PacketConn
-	require.NoError(t, ovstest.InNS(to, func() (err error) { in, err = net.ListenPacket("udp", addr); return err }))
-	require.NoError(t, ovstest.InNS(from, func() (err error) { out, err = net.Dial("udp", addr); return err }))
-	var wg sync.WaitGroup
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(func() {
-		cancel()
-		in.Close()
-		wg.Wait()
-		out.Close()
-	})
-	wg.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				// A refused port of an earlier packet may be reported here.
-				_, _ = out.Write(binary.BigEndian.AppendUint64(nil, s.sent.Add(1)))
-			}
-		}
-	})
-	wg.Go(func() {
-		b := make([]byte, 16)
-		for {
-			n, _, err := in.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			if n == 8 {
-				number := binary.BigEndian.Uint64(b)
-				if number > s.watched.Load() {
-					s.leaked.Add(1)
-				}
-				s.received.Store(number)
-			}
-		}
-	})
-	return s
-}
-
-// awaitSent returns after n more packets were sent.
-func (s *stream) awaitSent(t *testing.T, n uint64) {
-	t.Helper()
-	until := s.sent.Load() + n
-	await(t, "packets are sent", func() bool { return s.sent.Load() >= until })
-}
-
-// awaitFresh returns when a packet that is sent from now on has arrived.
-func (s *stream) awaitFresh(t *testing.T) {
-	t.Helper()
-	after := s.sent.Load()
-	await(t, "packets arrive", func() bool { return s.received.Load() > after })
-}
-
-// await returns when cond is true. It starts no goroutine, which cond may count.
-func await(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
 
 const shareCookie = 0x74 << 56
 
@@ -145,8 +54,8 @@ func TestRestartLeaksNothing(t *testing.T) {
 			in.AddBridge("br0")
 			nsA, _, portA := in.AddNS("br0", "10.0.0.1/24")
 			nsB, _, portB := in.AddNS("br0", "10.0.0.2/24")
-			allowed := startStream(t, nsA, nsB, "10.0.0.2:8888")
-			denied := startStream(t, nsA, nsB, "10.0.0.2:9999")
+			allowed := ovstest.StartStream(t, nsA, nsB, "10.0.0.2:8888")
+			denied := ovstest.StartStream(t, nsA, nsB, "10.0.0.2:9999")
 			link, err := dialer(in, "br0")(t.Context())
 			require.NoError(t, err)
 			defer func() { link.Close() }()
@@ -162,13 +71,13 @@ func TestRestartLeaksNothing(t *testing.T) {
 			// Without the policy the packets do get through, and are seen.
 			require.NoError(t, b.Set("forward", open, nil))
 			sync()
-			allowed.awaitFresh(t)
-			denied.awaitFresh(t)
+			allowed.AwaitArrival()
+			denied.AwaitArrival()
 			require.NoError(t, b.Set("policy", policy, nil))
 			sync()
-			in.Appctl("revalidator/wait") // until what the datapath has cached is of these flows
-			denied.watched.Store(denied.sent.Load())
-			allowed.awaitFresh(t)
+			require.NoError(t, in.PurgeDatapath(t.Context()))
+			denied.Watch()
+			allowed.AwaitArrival()
 
 			for range 3 {
 				if mode.wait {
@@ -176,31 +85,31 @@ func TestRestartLeaksNothing(t *testing.T) {
 					require.NoError(t, err)
 				}
 				require.NoError(t, in.RestartVSwitchd(t.Context()))
-				denied.awaitSent(t, 100) // into a switch without flows
+				denied.AwaitSent(100) // into a switch without flows
 				link.Close()
 				link, err = dialer(in, "br0")(t.Context())
 				require.NoError(t, err)
 				b.Use(link)
 				require.Equal(t, ovs.Report{Added: len(open) + len(policy)}, sync())
 				if mode.wait {
-					before := allowed.received.Load()
-					denied.awaitSent(t, 100)
-					require.Equal(t, before, allowed.received.Load(), "the switch waits")
+					allowed.Watch()
+					allowed.AwaitSent(100)
+					require.Zero(t, allowed.Seen(), "the switch waits")
 					_, err := in.Vsctl(t.Context(), "remove", "open_vswitch", ".", "other_config", "flow-restore-wait")
 					require.NoError(t, err)
 				}
-				allowed.awaitFresh(t)
-				denied.awaitSent(t, 100)
-				require.Zero(t, denied.leaked.Load(), "packets got through that a policy drops")
+				allowed.AwaitArrival()
+				denied.AwaitSent(100)
+				require.Zero(t, denied.Seen(), "packets got through that a policy drops")
 			}
 
 			// The switch keeps its flows when the database restarts.
 			require.NoError(t, in.RestartDB(t.Context()))
-			allowed.awaitFresh(t)
+			allowed.AwaitArrival()
 			r, err := b.Audit(t.Context())
 			require.NoError(t, err)
 			require.Zero(t, r)
-			require.Zero(t, denied.leaked.Load(), "packets got through that a policy drops")
+			require.Zero(t, denied.Seen(), "packets got through that a policy drops")
 		})
 	}
 }

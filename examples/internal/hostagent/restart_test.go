@@ -1,15 +1,10 @@
 package hostagent_test
 
 import (
-	"context"
-	"encoding/binary"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,66 +13,6 @@ import (
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
-
-// A stream sends a numbered UDP packet every half millisecond from one
-// namespace to another until it is stopped, and notes what arrives.
-type stream struct {
-	sent, last, received atomic.Uint64 // last is the number of what arrived last
-	stop                 func()
-}
-
-func startStream(t *testing.T, from, to, addr string) *stream {
-	t.Helper()
-	s := &stream{}
-	var out net.Conn
-	var in net.PacketConn
-	require.NoError(t, ovstest.InNS(to, func() (err error) { in, err = net.ListenPacket("udp", addr); return err }))
-	require.NoError(t, ovstest.InNS(from, func() (err error) { out, err = net.Dial("udp", addr); return err }))
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	s.stop = sync.OnceFunc(func() {
-		cancel()
-		in.Close()
-		wg.Wait()
-		out.Close()
-	})
-	t.Cleanup(s.stop)
-	wg.Go(func() {
-		tick := time.NewTicker(500 * time.Microsecond)
-		defer tick.Stop()
-		for ctx.Err() == nil {
-			_, _ = out.Write(binary.BigEndian.AppendUint64(nil, s.sent.Add(1)))
-			<-tick.C
-		}
-	})
-	wg.Go(func() {
-		b := make([]byte, 16)
-		for {
-			n, _, err := in.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			if n == 8 {
-				s.last.Store(binary.BigEndian.Uint64(b))
-				s.received.Add(1)
-			}
-		}
-	})
-	return s
-}
-
-// fresh waits until something that is sent from now on has arrived.
-func (h *host) fresh(s *stream) {
-	h.t.Helper()
-	after := s.sent.Load()
-	h.eventually(func() bool { return s.last.Load() > after }, "packets arrive")
-}
-
-func (h *host) goesOn(s *stream) {
-	h.t.Helper()
-	until := s.sent.Load() + 100
-	h.eventually(func() bool { return s.sent.Load() > until }, "packets are sent")
-}
 
 // plug attaches a new namespace to the bridge as a machine of its own, and
 // returns the namespace and its port's intent.
@@ -127,27 +62,28 @@ func TestAgent_RestartLeaksNothing(t *testing.T) {
 	h.has(in, "10.4.0.3", "a", "b")
 
 	// Without the policy all packets get through, and are seen.
-	allowed := startStream(t, nsA, nsB, "10.4.0.3:8888")
-	before := startStream(t, nsA, nsB, "10.4.0.3:9999")
-	h.fresh(allowed)
-	h.fresh(before)
-	before.stop()
+	allowed := ovstest.StartStream(t, nsA, nsB, "10.4.0.3:8888")
+	before := ovstest.StartStream(t, nsA, nsB, "10.4.0.3:9999")
+	allowed.AwaitArrival()
+	before.AwaitArrival()
+	before.Stop()
 	h.put(`{"resource_type":"SecurityPolicy","id":"sec","scope":["g"],"rules":[` +
 		`{"id":"r","direction":"IN","services":[{"protocol":"udp","destination_ports":["8888"]}],"action":"ALLOW"},{"id":"rest","direction":"IN","action":"DROP"}]}`)
 	h.has(in, "8888")
-	denied := startStream(t, nsA, nsB, "10.4.0.3:9999")
-	h.fresh(allowed)
-	h.goesOn(denied)
-	require.Zero(t, denied.received.Load(), "the policy drops them")
+	require.NoError(t, in.PurgeDatapath(t.Context()))
+	denied := ovstest.StartStream(t, nsA, nsB, "10.4.0.3:9999")
+	allowed.AwaitArrival()
+	denied.AwaitSent(100)
+	require.Zero(t, denied.Seen(), "the policy drops them")
 
 	want := flows(in)
 	for range 3 {
 		h.eventually(func() bool { return waits(t, in) }, "a switch that starts is to wait")
 		require.NoError(t, in.RestartVSwitchd(t.Context()))
-		h.fresh(allowed)
-		h.goesOn(denied)
+		allowed.AwaitArrival()
+		denied.AwaitSent(100)
 		h.eventually(func() bool { return slices.Equal(flows(in), want) }, "flows are back")
-		require.Zero(t, denied.received.Load(), "packets got through that the policy drops")
+		require.Zero(t, denied.Seen(), "packets got through that the policy drops")
 	}
 	h.stop()
 	require.False(t, waits(t, in), "nobody is there to end the wait")
@@ -172,9 +108,9 @@ func TestAgent_DatabaseRestarts(t *testing.T) {
 		ns, port := h.plug(in, id, ip, "")
 		h.put(port)
 		h.has(in, ip, id)
-		s := startStream(t, nsA, ns, ip+":8888")
-		h.fresh(s)
-		s.stop()
+		s := ovstest.StartStream(t, nsA, ns, ip+":8888")
+		s.AwaitArrival()
+		s.Stop()
 	}
 	h.stop()
 }
