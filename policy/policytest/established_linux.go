@@ -42,15 +42,19 @@ func newTalk(t testing.TB, lab *Lab, server, marker int, port uint16) *talk {
 	return c
 }
 
-// sends sends a datagram and reports whether it comes. It does not, if one that is sent
-// after it and always allowed has come.
+// sends sends a datagram and reports whether it comes. It does not, if markers that are
+// always allowed have come after it.
 func (c *talk) sends(t testing.TB) bool {
 	t.Helper()
-	c.next += 2
-	require(t, unix.Sendto(c.client, payload(0, c.next), 0, sockaddr(c.to.Addr(), c.to.Port())))
-	require(t, unix.Sendto(c.client, payload(0, c.next+1), 0, sockaddr(c.to.Addr(), markerPort)))
-	if !came(t, c.marker, c.next+1) {
-		t.Fatal("a datagram that is always allowed did not come")
+	c.next++
+	number := c.next
+	require(t, unix.Sendto(c.client, payload(0, number), 0, sockaddr(c.to.Addr(), c.to.Port())))
+	for range markers {
+		c.next++
+		require(t, unix.Sendto(c.client, payload(0, c.next), 0, sockaddr(c.to.Addr(), markerPort)))
+		if !came(t, c.marker, c.next) {
+			t.Fatal("a datagram that is always allowed did not come")
+		}
 	}
 	for {
 		var buf [16]byte
@@ -59,7 +63,7 @@ func (c *talk) sends(t testing.TB) bool {
 			return false
 		}
 		require(t, err)
-		if n == 8 && binary.BigEndian.Uint32(buf[4:]) == c.next {
+		if n == 8 && binary.BigEndian.Uint32(buf[4:]) == number {
 			return true
 		}
 	}
@@ -105,6 +109,7 @@ func established(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backen
 	require(t, err)
 	t.Cleanup(func() { _ = unix.Close(marker) })
 	old, young := newTalk(t, lab, server, marker, 20000), newTalk(t, lab, server, marker, 20001)
+	defer pin()()
 
 	always, allow := on(markerPort, 0, policy.Allow, policy.Reevaluate), on(servedPort, 2, policy.Allow, policy.Reevaluate)
 	out := policy.ProgramRule{ID: "s/out/out", Section: "s", Rule: "out", Direction: policy.Egress, Action: policy.Allow, AppliedTo: []string{"m0"},

@@ -27,6 +27,12 @@ const flows = 24
 // enough is how many batches are sent as fast as can be around an update.
 const enough = 50
 
+// markers are how many are sent behind datagrams, one after another: when the last has
+// come, no datagram is on its way. A switch takes frames of one port after the other, and
+// those of one flow together, so that the first may come before a datagram; but not the
+// second, which is not there yet when the switch takes that.
+const markers = 2
+
 // A state is a program in force: at the latest since its update returned, at the earliest since
 // it began. Until the next one returns it may still be.
 type state struct {
@@ -260,8 +266,10 @@ func (s *stream) run(ctx context.Context) error {
 				return fmt.Errorf("send %+v: %w", k, err)
 			}
 		}
-		if err := s.mark(uint32(start)); err != nil {
-			return err
+		for range markers {
+			if err := s.mark(uint32(start)); err != nil {
+				return err
+			}
 		}
 		if err := s.receive(); err != nil {
 			return err

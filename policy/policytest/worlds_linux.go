@@ -17,7 +17,7 @@ import (
 // those that ought to pass when they are tried again.
 const (
 	silent = 100 * time.Millisecond
-	again  = 10 * time.Second
+	again  = 30 * time.Second
 )
 
 // probesPerWorld is how many connections are tried in each world.
