@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -291,6 +292,27 @@ func (x *lab) receive(c *net.UDPConn, end string) []string {
 			return out
 		}
 		out = append(out, string(buf[:n]))
+	}
+}
+
+// arrived returns what has come to a socket, read by read, and does not wait: a
+// read of Go's whose deadline has passed does not look.
+func arrived(t *testing.T, c net.Conn) (out []string) {
+	t.Helper()
+	require.NoError(t, c.SetReadDeadline(time.Time{}))
+	raw, err := c.(syscall.Conn).SyscallConn()
+	require.NoError(t, err)
+	for buf := make([]byte, 2000); ; {
+		var n int
+		var failed error
+		require.NoError(t, raw.Read(func(fd uintptr) bool { n, failed = syscall.Read(int(fd), buf); return true }))
+		switch {
+		case failed == syscall.EINTR:
+		case failed != nil || n == 0:
+			return out
+		default:
+			out = append(out, string(buf[:n]))
+		}
 	}
 }
 
