@@ -20,7 +20,7 @@ import (
 // next waits for an event of a type and passes over others.
 func next[T openflow.Event](t *testing.T, s *openflow.Subscription) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
 		e, err := s.Next(ctx)
@@ -180,7 +180,7 @@ func TestPacketIn(t *testing.T) {
 	}
 	require.Zero(t, counted())
 	require.NoError(t, c.Resume(t.Context(), p))
-	require.Eventually(t, func() bool { return counted() == 1 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return counted() == 1 }, 30*time.Second, 10*time.Millisecond)
 	p.Continuation = p.Continuation[:8]
 	refusal(t, c.Resume(t.Context(), p), "resume")
 }
@@ -279,7 +279,7 @@ func TestMeters(t *testing.T) {
 	require.Eventually(t, func() bool {
 		stats, err := c.MeterStats(t.Context())
 		return err == nil && len(stats) == 1 && stats[0].ID == 5 && stats[0].Flows == 1 && stats[0].Packets == 1 && len(stats[0].Bands) == 1
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	require.NoError(t, c.DeleteMeter(t.Context(), openflow.MeterAll))
 	meters, err = c.Meters(t.Context())
 	require.NoError(t, err)
@@ -451,7 +451,7 @@ func TestFlushCT(t *testing.T) {
 	src, dst := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	refill := func() {
 		require.NoError(t, c.PacketOut(t.Context(), port, udp(), ovs.CT(ovs.CTOptions{Commit: true, Zone: 7}), ovs.CT(ovs.CTOptions{Commit: true, Zone: 8})))
-		require.Eventually(t, func() bool { return zones(in.Appctl("dpctl/dump-conntrack")) == "78" }, 10*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return zones(in.Appctl("dpctl/dump-conntrack")) == "78" }, 30*time.Second, 5*time.Millisecond)
 	}
 	for _, c2 := range []struct {
 		filter openflow.CTFilter
@@ -469,7 +469,7 @@ func TestFlushCT(t *testing.T) {
 	} {
 		refill()
 		require.NoError(t, c.FlushCT(t.Context(), c2.filter), "%+v", c2.filter)
-		require.Eventually(t, func() bool { return zones(in.Appctl("dpctl/dump-conntrack")) == c2.left }, 10*time.Second, 5*time.Millisecond, "%+v", c2.filter)
+		require.Eventually(t, func() bool { return zones(in.Appctl("dpctl/dump-conntrack")) == c2.left }, 30*time.Second, 5*time.Millisecond, "%+v", c2.filter)
 	}
 	require.ErrorContains(t, c.FlushCT(t.Context(), openflow.CTFilter{Original: openflow.CTTuple{SrcPort: 1}}), "without a protocol")
 }
