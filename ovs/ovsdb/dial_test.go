@@ -112,7 +112,7 @@ func startTLS(t *testing.T, a *authority) string {
 		text, _ := os.ReadFile(log)
 		found = port.FindSubmatch(text)
 		return found != nil
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	return "127.0.0.1:" + string(found[1])
 }
 
