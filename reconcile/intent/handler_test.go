@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -124,31 +125,74 @@ func TestClientUnavailable(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// pipes is a listener whose connections are made in memory, so that they keep to a clock that is
+// not real.
+type pipes struct {
+	made   chan net.Conn
+	closed chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.made:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.closed); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: "pipes"} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	p.made <- far
+	return near, nil
+}
+
+// inMemory returns a client of a handler, to be used inside synctest, and what ends both.
+func inMemory(h http.Handler) (c *intent.Client, end func()) {
+	p := &pipes{make(chan net.Conn), make(chan struct{})}
+	srv := &http.Server{Handler: h}
+	go func() { _ = srv.Serve(p) }()
+	transport := &http.Transport{DialContext: p.dial}
+	return intent.NewClient("http://memory", &http.Client{Transport: transport}), func() {
+		transport.CloseIdleConnections()
+		_ = srv.Close()
+	}
+}
+
 // TestClientDeadPeer: a server that says nothing more is noticed.
 func TestClientDeadPeer(t *testing.T) {
-	end := make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, `{"type":"heartbeat"}`+"\n")
-		w.(http.Flusher).Flush()
-		<-end
-	}))
-	defer srv.Close()
-	defer close(end)
-	c := intent.NewClient(srv.URL, srv.Client())
-	c.Silence = 20 * time.Millisecond
-	err := firstError(c.Watch(t.Context(), 0, intent.Query{}))
-	require.ErrorIs(t, err, intent.ErrUnavailable)
-	require.ErrorContains(t, err, "nothing heard")
+	synctest.Test(t, func(t *testing.T) {
+		silent := make(chan struct{})
+		c, end := inMemory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, `{"type":"heartbeat"}`+"\n")
+			w.(http.Flusher).Flush()
+			<-silent
+		}))
+		defer end()
+		defer close(silent)
+		c.Silence = time.Minute
+		start := time.Now()
+		err := firstError(c.Watch(t.Context(), 0, intent.Query{}))
+		require.ErrorIs(t, err, intent.ErrUnavailable)
+		require.ErrorContains(t, err, "nothing heard")
+		require.Equal(t, time.Minute, time.Since(start))
+	})
 }
 
 // TestHeartbeat: a quiet watch outlives the silence a client bears.
 func TestHeartbeat(t *testing.T) {
-	store := intent.NewMemory()
-	c := serve(t, store, intent.Config{Heartbeat: 10 * time.Millisecond})
-	c.Silence = time.Second
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-	defer cancel()
-	require.ErrorIs(t, firstError(c.Watch(ctx, 0, intent.Query{})), context.DeadlineExceeded)
+	synctest.Test(t, func(t *testing.T) {
+		c, end := inMemory(intent.NewHandler(intent.NewMemory(), intent.Config{}))
+		defer end()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		start := time.Now()
+		require.ErrorIs(t, firstError(c.Watch(ctx, 0, intent.Query{})), context.DeadlineExceeded)
+		require.Equal(t, time.Hour, time.Since(start))
+	})
 }
 
 // TestSlowWatcher: a watcher that does not read holds up nobody, and is told that it fell behind.
