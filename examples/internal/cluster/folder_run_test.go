@@ -31,7 +31,7 @@ func TestFolder_Run(t *testing.T) {
 	}
 	writer, writerEnded := start(true)
 	reader, readerEnded := start(false)
-	eventually := func(ok func() bool) { t.Helper(); require.Eventually(t, ok, 20*time.Second, 2*time.Millisecond) }
+	eventually := func(ok func() bool) { t.Helper(); require.Eventually(t, ok, 30*time.Second, 2*time.Millisecond) }
 	seen := func() string {
 		if p, ok := reader.Cache().Pod("default", "p"); ok {
 			return string(p.UID) + p.Annotations["k"]
