@@ -2,11 +2,8 @@ package ctl_test
 
 import (
 	"bytes"
-	"context"
 	"flag"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,8 +17,8 @@ import (
 
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/examples/internal/ctl"
-	"github.com/tierloom/tierloom/examples/internal/manager"
-	"github.com/tierloom/tierloom/examples/internal/proc"
+	"github.com/tierloom/tierloom/examples/internal/loopback"
+	"github.com/tierloom/tierloom/examples/internal/managertest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -29,23 +26,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // startManager returns the address of a manager in this process.
 func startManager(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		cfg := manager.Config{Listen: addr, Data: t.TempDir(), Quarantine: "0s"}
-		ended <- manager.Run(ctx, cfg, slog.New(slog.DiscardHandler), proc.NewHealth())
-	}()
-	t.Cleanup(func() {
-		cancel()
-		require.NoError(t, <-ended)
-	})
-	c := client(addr)
-	require.Eventually(t, func() bool { _, err := c.Status(t.Context()); return err == nil }, 30*time.Second, 5*time.Millisecond)
-	return addr
+	cfg := managertest.Config(t)
+	managertest.Start(t, cfg)
+	return cfg.Listen
 }
 
 func client(addr string) *api.Client {
@@ -104,7 +87,7 @@ func TestSession(t *testing.T) {
 		require.NoError(t, c.Acknowledge(t.Context(), "h1", api.Ack{Epoch: st.Epoch, Revision: st.Revision}))
 		_, out, _ := run(t, "-manager http://"+addr+" realized")
 		return strings.Contains(out, "web-1")
-	}, 20*time.Second, 5*time.Millisecond)
+	}, 30*time.Second, 5*time.Millisecond)
 	do("realized")
 
 	do("delete SegmentPort web-1")
@@ -198,10 +181,7 @@ func TestHelp(t *testing.T) {
 
 // What fails beyond the command line ends with code 1, and names what and where.
 func TestFailures(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
+	addr := loopback.Address(t)
 	away := "-manager http://" + addr + " "
 	missing := filepath.Join(t.TempDir(), "missing.pem")
 	for args, want := range map[string][]string{

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,7 +19,7 @@ import (
 
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/examples/internal/hostagent"
-	"github.com/tierloom/tierloom/examples/internal/manager"
+	"github.com/tierloom/tierloom/examples/internal/managertest"
 	"github.com/tierloom/tierloom/examples/internal/model"
 	"github.com/tierloom/tierloom/examples/internal/proc"
 	"github.com/tierloom/tierloom/ovs/ovstest"
@@ -70,25 +69,11 @@ type host struct {
 	restoreLimit time.Duration
 }
 
-func startManager(t *testing.T) *api.Client {
+// newHost returns a host whose agent has not been started, and runs its manager.
+func newHost(t *testing.T, runDir string) *host {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		cfg := manager.Config{Listen: addr, Data: t.TempDir(), Quarantine: "0s"}
-		ended <- manager.Run(ctx, cfg, slog.New(slog.DiscardHandler), proc.NewHealth())
-	}()
-	t.Cleanup(func() {
-		cancel()
-		require.NoError(t, <-ended)
-	})
-	c := api.NewClient("http://"+addr, &http.Client{})
-	require.Eventually(t, func() bool { _, err := c.Status(t.Context()); return err == nil }, 30*time.Second, 5*time.Millisecond)
-	return c
+	c, _ := managertest.Start(t, managertest.Config(t))
+	return &host{t: t, api: c, runDir: runDir}
 }
 
 func (h *host) start() {
@@ -188,7 +173,7 @@ const portB = `{"resource_type":"SegmentPort","id":"b","segment_path":"s","attac
 // nothing; a VIF that is unplugged takes its pods' flows along.
 func TestAgent_Switch(t *testing.T) {
 	in := ovstest.Start(t)
-	h := &host{t: t, api: startManager(t), runDir: in.RunDir}
+	h := newHost(t, in.RunDir)
 	in.AddBridge("br-int")
 	in.AddPort("br-int", "vnic1", "type=internal", "external_ids:iface-id=v1")
 	before := flows(in)
@@ -281,7 +266,7 @@ func TestAgent_WaitsForSwitch(t *testing.T) {
 	dir, err := os.MkdirTemp("", "ha")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	h := &host{t: t, api: startManager(t), runDir: dir}
+	h := newHost(t, dir)
 	h.start()
 	h.eventually(func() bool { return strings.Count(h.log.String(), "switch session") >= 3 }, "tried again and again")
 	ok, why := h.well()

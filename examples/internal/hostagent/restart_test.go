@@ -52,7 +52,7 @@ func waits(t *testing.T, in *ovstest.Instance) bool {
 // waits for its flows.
 func TestAgent_RestartLeaksNothing(t *testing.T) {
 	in := ovstest.Start(t)
-	h := &host{t: t, api: startManager(t), runDir: in.RunDir}
+	h := newHost(t, in.RunDir)
 	in.AddBridge("br-int")
 	nsA, portA := h.plug(in, "a", "10.4.0.2", "")
 	nsB, portB := h.plug(in, "b", "10.4.0.3", `{"scope":"app","tag":"web"}`)
@@ -93,7 +93,7 @@ func TestAgent_RestartLeaksNothing(t *testing.T) {
 // afterwards: the agent programs it.
 func TestAgent_DatabaseRestarts(t *testing.T) {
 	in := ovstest.Start(t)
-	h := &host{t: t, api: startManager(t), runDir: in.RunDir}
+	h := newHost(t, in.RunDir)
 	in.AddBridge("br-int")
 	nsA, portA := h.plug(in, "a", "10.4.0.2", "")
 	h.start()

@@ -29,6 +29,7 @@ import (
 
 	"github.com/tierloom/tierloom/examples/internal/child"
 	"github.com/tierloom/tierloom/examples/internal/etcdstore/etcdtest"
+	"github.com/tierloom/tierloom/examples/internal/loopback"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
@@ -55,8 +56,8 @@ func Start(t testing.TB) *Server {
 	ovstest.Require(t, "kube-apiserver")
 	dir := t.TempDir()
 	etcd := etcdtest.Start(t, filepath.Join(dir, "etcd"))
-	address := freeAddress(t)
-	_, port, err := net.SplitHostPort(address)
+	address := loopback.Address(t)
+	host, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
 	key, tokens := filepath.Join(dir, "sa.key"), filepath.Join(dir, "tokens.csv")
 	writeKey(t, key)
@@ -67,7 +68,7 @@ func Start(t testing.TB) *Server {
 	s.api = &child.Process{Name: "kube-apiserver", Log: filepath.Join(dir, "apiserver.log"), Argv: []string{
 		"kube-apiserver",
 		"--etcd-servers", etcd.Endpoint, "--cert-dir", filepath.Join(dir, "certs"),
-		"--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--secure-port", port,
+		"--bind-address", host, "--advertise-address", "127.0.0.1", "--secure-port", port,
 		"--token-auth-file", tokens, "--authorization-mode", "RBAC", "--anonymous-auth=false",
 		"--service-account-issuer", "https://kubetest", "--service-account-key-file", key, "--service-account-signing-key-file", key,
 		"--service-cluster-ip-range", "10.96.0.0/16", "--disable-admission-plugins", "ServiceAccount",
@@ -102,14 +103,6 @@ func (s *Server) waitReady(t testing.TB) {
 		log, _ := os.ReadFile(s.api.Log)
 		t.Fatalf("kube-apiserver: %v\n%s", err, log[max(0, len(log)-4000):])
 	}
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func writeKey(t testing.TB, file string) {

@@ -15,12 +15,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/examples/internal/manager"
+	"github.com/tierloom/tierloom/examples/internal/managertest"
 	"github.com/tierloom/tierloom/examples/internal/proc"
 	"github.com/tierloom/tierloom/reconcile/intent"
 )
@@ -41,35 +41,6 @@ func TestMain(m *testing.M) {
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
-}
-
-func config(t *testing.T) manager.Config {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return manager.Config{Listen: l.Addr().String(), Data: filepath.Join(t.TempDir(), "data"), Quarantine: "0s"}
-}
-
-// client returns one for a manager that is about to answer.
-func client(t *testing.T, cfg manager.Config) *api.Client {
-	t.Helper()
-	c := api.NewClient("http://"+cfg.Listen, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}})
-	require.Eventually(t, func() bool { _, err := c.Status(t.Context()); return err == nil }, 30*time.Second, 5*time.Millisecond, "manager answers")
-	return c
-}
-
-// start runs a manager in this process; stop ends it and may be called again.
-func start(t *testing.T, cfg manager.Config) (c *api.Client, stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- manager.Run(ctx, cfg, slog.New(slog.DiscardHandler), proc.NewHealth()) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		require.NoError(t, <-ended)
-	})
-	t.Cleanup(stop)
-	return client(t, cfg), stop
 }
 
 func object(t *testing.T, doc string) intent.Object {
@@ -127,7 +98,7 @@ func answer(c *api.Client, a api.Allocation) string {
 }
 
 func TestAllocate(t *testing.T) {
-	c, _ := start(t, config(t))
+	c, _ := managertest.Start(t, managertest.Config(t))
 	require.NoError(t, put(t, c, pools...))
 	for _, s := range []struct{ ask, want string }{ // in this order
 		{"subnet pods c/ns/1 /24", "10.4.0.0/24"},
@@ -192,7 +163,7 @@ func TestAllocate(t *testing.T) {
 }
 
 func TestAllocate_MessagesNameWhatAndWhy(t *testing.T) {
-	c, _ := start(t, config(t))
+	c, _ := managertest.Start(t, managertest.Config(t))
 	require.NoError(t, put(t, c, pools...))
 	for range 2 {
 		_ = answer(c, ask("address snat c/snat/1"))
@@ -214,7 +185,7 @@ func TestAllocate_MessagesNameWhatAndWhy(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
-	c, _ := start(t, config(t))
+	c, _ := managertest.Start(t, managertest.Config(t))
 	require.NoError(t, put(t, c, pools...))
 	release := func(text string) { t.Helper(); require.NoError(t, c.Release(t.Context(), ask(text))) }
 	require.Equal(t, "203.0.113.4", answer(c, ask("address snat c/snat/1")))
@@ -237,14 +208,14 @@ func TestRelease(t *testing.T) {
 }
 
 func TestQuarantine(t *testing.T) {
-	cfg := config(t)
+	cfg := managertest.Config(t)
 	cfg.Quarantine = "1h"
-	c, stop := start(t, cfg)
+	c, stop := managertest.Start(t, cfg)
 	require.NoError(t, put(t, c, pools...))
 	require.Equal(t, "203.0.113.4", answer(c, ask("address snat c/snat/1")))
 	require.NoError(t, c.Release(t.Context(), ask("address snat c/snat/1")))
 	stop()
-	c, _ = start(t, cfg)
+	c, _ = managertest.Start(t, cfg)
 	require.Equal(t, "203.0.113.5", answer(c, ask("address snat c/snat/2")), "a restart does not end it")
 	require.Equal(t, "409 EXHAUSTED", answer(c, ask("address snat c/snat/3")))
 	require.Equal(t, "203.0.113.4", answer(c, ask("address snat c/snat/1")), "who had it may have it back")
@@ -253,7 +224,7 @@ func TestQuarantine(t *testing.T) {
 // A pool that is made smaller, or of other addresses, keeps its leases: what
 // would lose them is refused until they are given back.
 func TestPoolChanges(t *testing.T) {
-	c, _ := start(t, config(t))
+	c, _ := managertest.Start(t, managertest.Config(t))
 	require.NoError(t, put(t, c, pools...))
 	require.Equal(t, "203.0.113.4", answer(c, ask("address snat c/snat/1")))
 	require.Equal(t, "203.0.113.5", answer(c, ask("address snat c/snat/2")))
@@ -268,7 +239,7 @@ func TestPoolChanges(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	c, _ := start(t, config(t))
+	c, _ := managertest.Start(t, managertest.Config(t))
 	require.NoError(t, put(t, c, pools...))
 	for _, s := range []struct{ doc, want string }{
 		{`{"resource_type":"Colour","id":"x"}`, `"Colour": not a kind`},
@@ -304,7 +275,7 @@ func TestValidate(t *testing.T) {
 
 // Two blocks of one request are not in the store when each is looked at.
 func TestBlocksOfOneRequest(t *testing.T) {
-	c, _ := start(t, config(t))
+	c, _ := managertest.Start(t, managertest.Config(t))
 	a, b := `{"resource_type":"IpAddressBlock","id":"a","cidrs":["10.4.0.0/24"]}`, `{"resource_type":"IpAddressBlock","id":"b","cidrs":["10.4.0.0/16"]}`
 	if err := put(t, c, a, b); err == nil {
 		for _, text := range []string{"subnet a c/ns/1 /26", "subnet b c/ns/2 /26"} {
@@ -319,8 +290,8 @@ func TestBlocksOfOneRequest(t *testing.T) {
 }
 
 func TestBadRequests(t *testing.T) {
-	cfg := config(t)
-	start(t, cfg)
+	cfg := managertest.Config(t)
+	managertest.Start(t, cfg)
 	do := func(method, path, body string) (int, string) {
 		req, err := http.NewRequest(method, "http://"+cfg.Listen+path, strings.NewReader(body))
 		require.NoError(t, err)
@@ -359,8 +330,8 @@ func TestBadRequests(t *testing.T) {
 }
 
 func TestRestartKeepsAllocations(t *testing.T) {
-	cfg := config(t)
-	c, stop := start(t, cfg)
+	cfg := managertest.Config(t)
+	c, stop := managertest.Start(t, cfg)
 	require.NoError(t, put(t, c, pools...))
 	asks := []string{
 		"subnet pods c/ns/1 /24", "subnet pods c/ns/2 /26", "address snat c/snat/1", "address lb c/lb/1 203.0.113.30",
@@ -377,7 +348,7 @@ func TestRestartKeepsAllocations(t *testing.T) {
 	require.NoError(t, err)
 	stop()
 
-	c, _ = start(t, cfg)
+	c, _ = managertest.Start(t, cfg)
 	again, err := c.Allocations(t.Context(), "")
 	require.NoError(t, err)
 	require.Equal(t, list, again)
@@ -397,7 +368,7 @@ func TestRestartKeepsAllocations(t *testing.T) {
 // kill -9 in the middle of allocations: what was answered is kept, what was
 // not is asked again, and no value has two owners.
 func TestKillLosesNothingAcknowledged(t *testing.T) {
-	cfg := config(t)
+	cfg := managertest.Config(t)
 	raw, err := json.Marshal(cfg)
 	require.NoError(t, err)
 	acked := map[string]string{} // what was answered
@@ -416,7 +387,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 			}
 		}
 		t.Cleanup(kill)
-		c := client(t, cfg)
+		c := managertest.Client(t, cfg)
 		require.NoError(t, put(t, c, `{"resource_type":"IpAddressBlock","id":"pods","cidrs":["10.0.0.0/8"]}`))
 		for owner, value := range acked {
 			kind, rest, _ := strings.Cut(owner, " ")
@@ -451,7 +422,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 		asked += count
 	}
 	require.Len(t, acked, asked)
-	c, _ := start(t, cfg)
+	c, _ := managertest.Start(t, cfg)
 	list, err := c.Allocations(t.Context(), "")
 	require.NoError(t, err)
 	values, owners := map[string]string{}, map[string]string{}
@@ -484,7 +455,7 @@ func TestConfig(t *testing.T) {
 
 func TestRun_Faults(t *testing.T) {
 	log, health := slog.New(slog.DiscardHandler), proc.NewHealth()
-	cfg := config(t)
+	cfg := managertest.Config(t)
 	l, err := net.Listen("tcp", cfg.Listen)
 	require.NoError(t, err)
 	defer l.Close()

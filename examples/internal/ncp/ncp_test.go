@@ -3,9 +3,6 @@ package ncp_test
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,47 +14,26 @@ import (
 
 	"github.com/tierloom/tierloom/examples/internal/api"
 	"github.com/tierloom/tierloom/examples/internal/cluster"
-	"github.com/tierloom/tierloom/examples/internal/manager"
+	"github.com/tierloom/tierloom/examples/internal/managertest"
 	"github.com/tierloom/tierloom/examples/internal/model"
 	"github.com/tierloom/tierloom/examples/internal/ncp"
-	"github.com/tierloom/tierloom/examples/internal/proc"
 	"github.com/tierloom/tierloom/reconcile/intent"
 )
 
 // A world is a manager and an NCP over a folder of manifests, in this process.
 type world struct {
-	t         *testing.T
-	dir, addr string
-	api       *api.Client
-	stopNCP   func()
-}
-
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	t       *testing.T
+	dir     string
+	api     *api.Client
+	stopNCP func()
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, dir: t.TempDir(), addr: freeAddress(t)}
-	for _, d := range []string{"manifests", "status", "data"} {
+	w := &world{t: t, dir: t.TempDir()}
+	for _, d := range []string{"manifests", "status"} {
 		require.NoError(t, os.Mkdir(filepath.Join(w.dir, d), 0o755))
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		cfg := manager.Config{Listen: w.addr, Data: filepath.Join(w.dir, "data"), Quarantine: "0s"}
-		if err := manager.Run(ctx, cfg, slog.New(slog.DiscardHandler), proc.NewHealth()); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		wg.Wait()
-	})
-	w.api = api.NewClient("http://"+w.addr, &http.Client{})
-	w.eventually(func() bool { _, err := w.api.Status(t.Context()); return err == nil }, "manager answers")
+	w.api, _ = managertest.Start(t, managertest.Config(t))
 	return w
 }
 

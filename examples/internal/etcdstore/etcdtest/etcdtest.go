@@ -4,7 +4,6 @@ package etcdtest
 import (
 	"bytes"
 	"context"
-	"net"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/tierloom/tierloom/examples/internal/loopback"
 	"github.com/tierloom/tierloom/ovs/ovstest"
 )
 
@@ -33,18 +33,10 @@ type Server struct {
 func Start(t testing.TB, dir string) *Server {
 	t.Helper()
 	ovstest.Require(t, "etcd")
-	s := &Server{Endpoint: freeURL(t), peer: freeURL(t), dir: dir}
+	s := &Server{Endpoint: "http://" + loopback.Address(t), peer: "http://" + loopback.Address(t), dir: dir}
 	t.Cleanup(s.Stop)
 	s.run(t)
 	return s
-}
-
-func freeURL(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return "http://" + l.Addr().String()
 }
 
 func (s *Server) run(t testing.TB) {
