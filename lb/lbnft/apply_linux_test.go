@@ -66,15 +66,18 @@ func serve(t *testing.T, ns, address, name string) {
 	}))
 }
 
+// patience is how long what has to happen may take.
+const patience = 30 * time.Second
+
 // ask connects from a namespace and returns the name that answers.
 func ask(ns, network, address string) (answer string, err error) {
 	err = ovstest.InNS(ns, func() error {
-		c, err := net.DialTimeout(network, address, 3*time.Second)
+		c, err := net.DialTimeout(network, address, patience)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		if _, err := io.WriteString(c, "?"); err != nil {
 			return err
 		}

@@ -127,6 +127,9 @@ func TestReadBack(t *testing.T) {
 	require.NoError(t, topologynft.Delete(t.Context(), cfg))
 }
 
+// patience is how long what has to happen may take.
+const patience = 30 * time.Second
+
 // TestKernel has pods behind an edge talk with a host outside.
 func TestKernel(t *testing.T) {
 	ovstest.Require(t, "root")
@@ -166,7 +169,7 @@ func TestKernel(t *testing.T) {
 		{"dnat", outside, "192.0.2.77:80", "192.0.2.100"},
 		{"to a routed network", outside, "10.5.1.2:80", "192.0.2.100"},
 	} {
-		got, err := ask(c.from, c.to, 3*time.Second)
+		got, err := ask(c.from, c.to, patience)
 		require.NoError(t, err, c.name)
 		require.Equal(t, c.want, got, c.name)
 	}
@@ -182,7 +185,7 @@ func TestKernel(t *testing.T) {
 	compiled, err = topologynft.Compile(append(rules, noSNAT("no", "10.4.1.0/24", "192.0.2.100/32")), cfg)
 	require.NoError(t, err)
 	require.NoError(t, compiled.Apply(t.Context()))
-	got, err := ask(pod, "192.0.2.100:80", 3*time.Second)
+	got, err := ask(pod, "192.0.2.100:80", patience)
 	require.NoError(t, err)
 	require.Equal(t, "10.4.1.2", got)
 }
