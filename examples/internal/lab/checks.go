@@ -53,11 +53,11 @@ func (l *Lab) equal(group, name string, expected, seen any) bool {
 	return e == s
 }
 
-// within records a check that a condition comes true in time, and how long it took.
-func (l *Lab) within(ctx context.Context, group, name string, most time.Duration, done func() (bool, string)) bool {
+// comes records a check that a condition comes true, and how long it took.
+func (l *Lab) comes(ctx context.Context, group, name string, done func() (bool, string)) bool {
 	began := time.Now()
-	err := l.wait(ctx, most, name, done)
-	c := Check{Group: group, Name: name, Expected: fmt.Sprintf("within %v", most), Took: time.Since(began), OK: err == nil}
+	err := l.wait(ctx, settling, name, done)
+	c := Check{Group: group, Name: name, Expected: fmt.Sprintf("within %v", settling), Took: time.Since(began), OK: err == nil}
 	c.Seen = fmt.Sprintf("after %v", c.Took.Round(time.Millisecond))
 	if err != nil {
 		c.Seen = err.Error()

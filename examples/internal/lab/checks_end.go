@@ -46,12 +46,12 @@ func (l *Lab) checkBadInput(ctx context.Context) error {
 		return err
 	}
 	log := l.processes["ncp"].Log
-	l.within(ctx, group, "an unknown field is named with file and line", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "an unknown field is named with file and line", func() (bool, string) {
 		raw, err := os.ReadFile(log)
 		s := string(raw)
 		return strings.Contains(s, "80-bad.yaml") && strings.Contains(s, "line=6") && strings.Contains(s, "nodName"), errText(err)
 	})
-	l.within(ctx, group, "the rest of the file is applied", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "the rest of the file is applied", func() (bool, string) {
 		objs, err := l.tagged(ctx, model.KindSegment, "ncp/project", "heals")
 		return len(objs) == 1, errText(err)
 	})
@@ -66,11 +66,11 @@ func (l *Lab) checkBadInput(ctx context.Context) error {
 			return strings.Contains(s.Annotations[cluster.AnnotationError], want), s.Annotations[cluster.AnnotationError] + errText(err)
 		}
 	}
-	l.within(ctx, group, "an unknown node is told to the pod", 5*time.Second, annotated(`no node "nowhere"`))
+	l.comes(ctx, group, "an unknown node is told to the pod", annotated(`no node "nowhere"`))
 	if err := l.writeManifest("80-bad.yaml", strings.Replace(fixed, "nowhere", "n2", 1)); err != nil {
 		return err
 	}
-	l.within(ctx, group, "mended, it heals without a restart", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "mended, it heals without a restart", func() (bool, string) {
 		s, err := l.readStatus(ref)
 		return s.Annotations[cluster.AnnotationCIF] != "" && s.Annotations[cluster.AnnotationError] == "", fmt.Sprint(s.Annotations, errText(err))
 	})
@@ -84,7 +84,7 @@ func (l *Lab) checkBadInput(ctx context.Context) error {
 	if err := l.removeManifest("80-bad.yaml"); err != nil {
 		return err
 	}
-	l.within(ctx, group, "taken away again, nothing of it is left", 10*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "taken away again, nothing of it is left", func() (bool, string) {
 		objs, err := l.tagged(ctx, "", "ncp/project", "heals")
 		return err == nil && len(objs) == 0, fmt.Sprintf("%d objects %s", len(objs), errText(err))
 	})
@@ -104,7 +104,7 @@ func (l *Lab) checkCleanup(ctx context.Context) error {
 	if err := l.stopPod(ctx, victim); err != nil {
 		return err
 	}
-	l.within(ctx, group, "pod deleted: port, flows and leases gone", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "pod deleted: port, flows and leases gone", func() (bool, string) {
 		objs, err := l.tagged(ctx, "", "ncp/pod", "web-2")
 		flows := l.mentions(ctx, victim)
 		leases, err2 := l.api.Allocations(ctx, clusterName+"/pod/"+victim.uid)
@@ -125,7 +125,7 @@ func (l *Lab) checkCleanup(ctx context.Context) error {
 	if err := l.editManifest("10-namespaces.yaml", func(s string) string { return dropDocument(s, "name: billing\n") }); err != nil {
 		return err
 	}
-	l.within(ctx, group, "namespace deleted: listing by its tag is empty", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "namespace deleted: listing by its tag is empty", func() (bool, string) {
 		objs, err := l.tagged(ctx, "", "ncp/project", "billing")
 		return err == nil && len(objs) == 0, fmt.Sprintf("%d objects %s", len(objs), errText(err))
 	})
@@ -137,7 +137,7 @@ func (l *Lab) checkCleanup(ctx context.Context) error {
 func (l *Lab) checkReuse(ctx context.Context, group string, old model.Segment) error {
 	var want = old.Subnets[0].Gateway.Masked()
 	n := 0
-	l.within(ctx, group, "its subnet can be given again", 20*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "its subnet can be given again", func() (bool, string) {
 		n++
 		name := fmt.Sprintf("again-%d", n)
 		_ = l.writeManifest("81-again.yaml", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: "+name+"\n  annotations: {ncp/no_snat: 'true'}\n")
@@ -168,17 +168,17 @@ func (l *Lab) checkReuse(ctx context.Context, group string, old model.Segment) e
 			return err
 		}
 	}
-	l.within(ctx, group, "everything deleted: the manager holds no intent of the cluster and no lease", 10*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "everything deleted: the manager holds no intent of the cluster and no lease", func() (bool, string) {
 		objs, _, err := l.api.Intent.List(ctx, intent.Query{})
 		left := slices.DeleteFunc(objs, func(o intent.Object) bool { _, made := model.TagValue(o.Tags, "ncp/created_for"); return !made })
 		leases, err2 := l.api.Allocations(ctx, clusterName+"/")
 		return err == nil && err2 == nil && len(left)+len(leases) == 0, fmt.Sprintf("%d objects, %d leases", len(left), len(leases))
 	})
-	l.within(ctx, group, "hosts, nodes and edge hold no flow of a pod", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "hosts, nodes and edge hold no flow of a pod", func() (bool, string) {
 		seen := l.mentions(ctx, gone...)
 		return seen == "", seen
 	})
-	l.within(ctx, group, "nodes hold no group", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "nodes hold no group", func() (bool, string) {
 		for _, n := range nodes {
 			if out, err := l.ofctl(ctx, n.name, "dump-groups"); err != nil || strings.Contains(out, "group_id") {
 				return false, n.name + ": " + out + errText(err)
@@ -186,7 +186,7 @@ func (l *Lab) checkReuse(ctx context.Context, group string, old model.Segment) e
 		}
 		return true, ""
 	})
-	l.within(ctx, group, "the edge holds no NAT rule", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "the edge holds no NAT rule", func() (bool, string) {
 		out, err := ovstest.Exec(ctx, l.ns(edgeNode.name), "nft", "list", "ruleset")
 		return err == nil && !strings.Contains(out, "snat") && !strings.Contains(out, "dnat to") && !strings.Contains(out, "203.0.113"), out + errText(err)
 	})

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/tierloom/tierloom/examples/internal/cluster"
 	"github.com/tierloom/tierloom/lb/lbovs"
@@ -90,7 +89,7 @@ func (l *Lab) checkHairpins(ctx context.Context, h *hairpins) error {
 	l.equal(group, "case 2, the only endpoint: the pod sees the hairpin address, in an old and a new connection", fmt.Sprint(hidden, " ", hidden), seen(h.only, leaderService))
 	_, err := exchange(h.itself, patience)
 	l.equal(group, "case 2, one endpoint of three: the old connection to itself goes on", "<nil>", fmt.Sprint(err))
-	l.within(ctx, group, "case 3, one endpoint of three: the old connection to another ends", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "case 3, one endpoint of three: the old connection to another ends", func() (bool, string) {
 		r, err := exchange(h.another, probeTimeout)
 		return err != nil, r.name + " still answers"
 	})
@@ -124,7 +123,7 @@ func (l *Lab) burst(ctx context.Context, from *pod, to netip.AddrPort) map[strin
 	var wg sync.WaitGroup
 	for i := range names {
 		wg.Go(func() {
-			if r, err := l.probeWithin(ctx, probeTimeout, from.machine(), "tcp", to); err == nil {
+			if r, err := l.probeWithin(ctx, 3*probeTimeout, from.machine(), "tcp", to); err == nil {
 				names[i] = r.name
 			}
 		})

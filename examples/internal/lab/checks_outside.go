@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/tierloom/tierloom/examples/internal/child"
 	"github.com/tierloom/tierloom/examples/internal/cluster"
@@ -47,7 +46,7 @@ func (l *Lab) checkNorthSouth(ctx context.Context) error {
 		return r.peer.Addr()
 	}
 	bySpace := map[string][]netip.Addr{}
-	l.within(ctx, group, "pods reach the external server", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "pods reach the external server", func() (bool, string) {
 		clear(bySpace)
 		for _, p := range l.podList(func(p *pod) bool { return p.labels["app"] != "redis" }) {
 			a := seen(p)
@@ -70,7 +69,7 @@ func (l *Lab) checkNorthSouth(ctx context.Context) error {
 		l.equal(group, "no SNAT for "+p.String(), p.ip, seen(p))
 	}
 	var vip string
-	l.within(ctx, group, "the LoadBalancer service gets an address", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "the LoadBalancer service gets an address", func() (bool, string) {
 		s, err := l.readStatus(cluster.Ref{Kind: cluster.KindService, Namespace: "production", Name: "guestbook"})
 		vip = s.LoadBalancer
 		return vip != "", errText(err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tierloom/tierloom/examples/internal/ccp"
@@ -42,15 +43,15 @@ func (p *pod) listens(t target) bool {
 }
 
 // reaches tries a target once.
-func (l *Lab) reaches(ctx context.Context, a, b *pod, t target) bool {
+func (l *Lab) reaches(ctx context.Context, wait time.Duration, a, b *pod, t target) bool {
 	var err error
 	switch t.proto {
 	case 1:
-		err = l.ping(a.machine(), b.ip, 1, probeTimeout)
+		err = l.ping(a.machine(), b.ip, 1, wait)
 	case 6:
-		_, err = l.probeWithin(ctx, probeTimeout, a.machine(), "tcp", netip.AddrPortFrom(b.ip, t.port))
+		_, err = l.probeWithin(ctx, wait, a.machine(), "tcp", netip.AddrPortFrom(b.ip, t.port))
 	case 17:
-		_, err = l.probeWithin(ctx, probeTimeout, a.machine(), "udp", netip.AddrPortFrom(b.ip, t.port))
+		_, err = l.probeWithin(ctx, wait, a.machine(), "udp", netip.AddrPortFrom(b.ip, t.port))
 	}
 	return err == nil
 }
@@ -59,11 +60,15 @@ func (l *Lab) reaches(ctx context.Context, a, b *pod, t target) bool {
 // tried up to three times: a busy machine loses a packet now and then, which
 // is no verdict.
 func (l *Lab) passes(ctx context.Context, a, b *pod, t target, want bool) bool {
-	got := l.reaches(ctx, a, b, t)
-	for range 2 {
-		got = got || want && l.reaches(ctx, a, b, t)
+	if !want {
+		return l.reaches(ctx, probeTimeout, a, b, t)
 	}
-	return got
+	for range 3 {
+		if l.reaches(ctx, patience, a, b, t) {
+			return true
+		}
+	}
+	return false
 }
 
 // predict asks the reference evaluator about the manager's objects.
@@ -98,51 +103,62 @@ func (l *Lab) predict(ctx context.Context) (func(a, b *pod, t target) bool, erro
 }
 
 // matrix compares what the evaluator predicts with packets, for every pair, and
-// every pod and itself.
+// every pod and itself. What has just changed is tried again until it is in force
+// on every host.
 func (l *Lab) matrix(ctx context.Context, group, name string) error {
+	var permits, denials int
+	var wrong []string
+	var fault error
+	_ = l.wait(ctx, settling, name, func() (bool, string) {
+		permits, denials, wrong, fault = l.tryAll(ctx)
+		return fault != nil || len(wrong) == 0, ""
+	})
+	if fault != nil {
+		return fault
+	}
+	l.holds(group, name, fmt.Sprintf("%d tries as predicted (%d allowed, %d denied)", permits+denials, permits, denials),
+		len(wrong) == 0 && permits > 0 && denials > 0, "%d otherwise %v", len(wrong), firstOf(wrong))
+	return nil
+}
+
+// tryAll tries every pair and says how many of them are predicted to pass, how
+// many not, and which did otherwise.
+func (l *Lab) tryAll(ctx context.Context) (permits, denials int, wrong []string, err error) {
 	allowed, err := l.predict(ctx)
 	if err != nil {
-		return err
+		return 0, 0, nil, err
 	}
-	type try struct {
-		a, b *pod
-		t    target
+	var mu sync.Mutex // protects wrong
+	var wg sync.WaitGroup
+	gate := make(chan struct{}, 24)
+	try := func(a, b *pod, t target, want bool) {
+		gate <- struct{}{}
+		defer func() { <-gate }()
+		if l.passes(ctx, a, b, t, want) != want {
+			mu.Lock()
+			defer mu.Unlock()
+			wrong = append(wrong, fmt.Sprintf("%s->%s %s predicted %v", a, b, t, want))
+		}
 	}
-	var tries []try
 	for _, a := range l.podList() {
 		for _, b := range l.podList() {
 			for _, t := range targets {
-				if b.listens(t) {
-					tries = append(tries, try{a, b, t})
+				if !b.listens(t) {
+					continue
 				}
+				want := allowed(a, b, t)
+				if want {
+					permits++
+				} else {
+					denials++
+				}
+				wg.Go(func() { try(a, b, t, want) })
 			}
 		}
 	}
-	wrong := make([]string, len(tries))
-	permits := 0
-	gate := make(chan struct{}, 24)
-	done := make(chan struct{})
-	for i, x := range tries {
-		want := allowed(x.a, x.b, x.t)
-		if want {
-			permits++
-		}
-		go func() {
-			gate <- struct{}{}
-			if got := l.passes(ctx, x.a, x.b, x.t, want); got != want {
-				wrong[i] = fmt.Sprintf("%s->%s %s predicted %v", x.a, x.b, x.t, want)
-			}
-			<-gate
-			done <- struct{}{}
-		}()
-	}
-	for range tries {
-		<-done
-	}
-	wrong = slices.DeleteFunc(wrong, func(s string) bool { return s == "" })
-	l.holds(group, name, fmt.Sprintf("%d tries as predicted (%d allowed, %d denied)", len(tries), permits, len(tries)-permits),
-		len(wrong) == 0 && permits > 0 && permits < len(tries), "%d otherwise %v", len(wrong), firstOf(wrong))
-	return nil
+	wg.Wait()
+	slices.Sort(wrong)
+	return permits, denials, wrong, nil
 }
 
 // checkPolicies applies NetworkPolicies and compares the whole matrix.
@@ -157,9 +173,12 @@ func (l *Lab) checkPolicies(ctx context.Context) error {
 		return err
 	}
 	web, redis := l.pod("development/web-1"), l.pod("production/redis-leader")
-	l.within(ctx, group, "default deny bites", 5*time.Second, func() (bool, string) {
-		return !l.reaches(ctx, web, redis, target{6, 6379}), "web-1 still reaches redis-leader"
+	l.comes(ctx, group, "default deny bites", func() (bool, string) {
+		return !l.passes(ctx, web, redis, target{6, 6379}, false), "web-1 still reaches redis-leader"
 	})
+	if err := l.matrix(ctx, group, "matrix equals the evaluator's prediction"); err != nil {
+		return err
+	}
 	for _, c := range []struct {
 		name, from, to string
 		t              target
@@ -176,10 +195,7 @@ func (l *Lab) checkPolicies(ctx context.Context) error {
 	} {
 		l.equal(group, fmt.Sprintf("%s: %s -> %s %s", c.name, c.from, c.to, c.t), c.want, l.passes(ctx, l.pod(c.from), l.pod(c.to), c.t, c.want))
 	}
-	if err := l.checkHairpins(ctx, before); err != nil {
-		return err
-	}
-	return l.matrix(ctx, group, "matrix equals the evaluator's prediction")
+	return l.checkHairpins(ctx, before)
 }
 
 // excepted is the address that the manifest's ipBlock leaves out.
@@ -193,8 +209,7 @@ func (l *Lab) checkLabels(ctx context.Context) error {
 	a, b, c := l.pod("development/web-1"), l.pod("development/web-2"), l.pod("development/web-3")
 	other := l.pod("development/client")
 	icmp := target{1, 0}
-	open := func() bool { return l.reaches(ctx, a, b, icmp) && l.reaches(ctx, b, c, icmp) }
-	l.equal(group, "before: ping works", true, open())
+	l.equal(group, "before: ping works", true, l.passes(ctx, a, b, icmp, true) && l.passes(ctx, b, c, icmp, true))
 	label := func(s string) string {
 		return strings.ReplaceAll(s, "    app: web\n", "    app: web\n    secgroup: web\n")
 	}
@@ -203,7 +218,7 @@ func (l *Lab) checkLabels(ctx context.Context) error {
 		return err
 	}
 	blocked := func(x, y *pod) bool { return l.ping(x.machine(), y.ip, 2, 100*time.Millisecond) != nil }
-	l.within(ctx, group, "labelled secgroup=web: ping between them stops", time.Second, func() (bool, string) {
+	l.comes(ctx, group, "labelled secgroup=web: ping between them stops", func() (bool, string) {
 		return blocked(a, b) && blocked(b, c) && blocked(c, a), "ping still answered"
 	})
 	l.equal(group, "another target still answers", true, l.passes(ctx, a, other, icmp, true))
@@ -218,7 +233,7 @@ func (l *Lab) checkLabels(ctx context.Context) error {
 	if err := l.editManifest(manifest, unlabel); err != nil {
 		return err
 	}
-	l.within(ctx, group, "unlabelled: ping works again", time.Second, func() (bool, string) {
+	l.comes(ctx, group, "unlabelled: ping works again", func() (bool, string) {
 		return l.ping(a.machine(), b.ip, 3, 100*time.Millisecond) == nil && l.ping(b.machine(), c.ip, 3, 100*time.Millisecond) == nil, "no answer yet"
 	})
 	return nil
@@ -242,11 +257,11 @@ func (l *Lab) checkEnforcement(ctx context.Context) error {
 	if _, err := l.ofctl(ctx, node, "add-flow", "actions=NORMAL"); err != nil {
 		return err
 	}
-	l.within(ctx, group, "node forwards all: what is allowed passes", 5*time.Second, func() (bool, string) {
-		return l.reaches(ctx, web, front, target{6, 80}), "no answer"
+	l.comes(ctx, group, "node forwards all: what is allowed passes", func() (bool, string) {
+		return l.passes(ctx, web, front, target{6, 80}, true), "no answer"
 	})
-	l.equal(group, "node forwards all: what is denied is dropped, same node", false, l.reaches(ctx, web, redis, target{6, 6379}))
-	l.equal(group, "node forwards all: what is denied is dropped, other host", false, l.reaches(ctx, web, l.pod("production/redis-follower-2"), target{6, 6379}))
+	l.equal(group, "node forwards all: what is denied is dropped, same node", false, l.passes(ctx, web, redis, target{6, 6379}, false))
+	l.equal(group, "node forwards all: what is denied is dropped, other host", false, l.passes(ctx, web, l.pod("production/redis-follower-2"), target{6, 6379}, false))
 	arrived, err := l.forge(ctx, web, l.pod("development/web-3"), func(f *forgery) { f.srcIP = l.pod("development/web-2").ip })
 	if err != nil {
 		return err
@@ -258,7 +273,7 @@ func (l *Lab) checkEnforcement(ctx context.Context) error {
 	if err := agent.Start(); err != nil {
 		return err
 	}
-	l.within(ctx, group, "the node agent puts its flows back", 5*time.Second, func() (bool, string) {
+	l.comes(ctx, group, "the node agent puts its flows back", func() (bool, string) {
 		_, err := l.probe(ctx, web.machine(), "tcp", netip.MustParseAddrPort("10.96.0.10:8080"))
 		return err == nil, errText(err)
 	})
@@ -286,24 +301,33 @@ func (l *Lab) forge(ctx context.Context, from, to *pod, falsify func(*forgery)) 
 	f := forgery{srcMAC: mac, srcIP: from.ip, machine: from.machine(), dev: "eth0", vlan: -1}
 	falsify(&f)
 	mark := fmt.Sprintf("forged %d", time.Now().UnixNano())
-	return l.arrivals(to, func(raw []byte) bool { return strings.HasPrefix(string(decode(raw).payload), mark) },
+	return l.arrivals(from, to, func(raw []byte) bool { return strings.HasPrefix(string(decode(raw).payload), mark) },
 		f, ethernet(toMAC, f.srcMAC, f.vlan, 0x0800, ipv4(f.srcIP, to.ip, 17, udp(40000, 40002, mark))))
 }
 
-// arrivals injects a frame five times and counts the matches at a pod's port.
-func (l *Lab) arrivals(to *pod, match func([]byte) bool, f forgery, raw []byte) (int, error) {
+// forgeries are how often each frame is sent.
+const forgeries = 5
+
+// arrivals injects a frame and counts the matches at a pod's port. Behind it goes
+// an honest ping of the pod that it is said to be from, which is awaited: what was
+// let through has come by then.
+func (l *Lab) arrivals(from, to *pod, match func([]byte) bool, f forgery, raw []byte) (int, error) {
 	c, err := l.capture(to.machine(), "eth0")
 	if err != nil {
 		return 0, err
 	}
-	for range 5 {
+	for range forgeries {
 		if err := l.inject(f.machine, f.dev, raw); err != nil {
 			c.stop()
 			return 0, err
 		}
 	}
-	// What was let through arrives well within a probe's time.
-	time.Sleep(150 * time.Millisecond)
+	for seq := range uint16(2) { // of what a switch finds at once it may take the later first
+		if err := l.ping(from.machine(), to.ip, seq, patience); err != nil {
+			c.stop()
+			return 0, err
+		}
+	}
 	n := 0
 	for _, b := range c.stop() {
 		if match(b) {
@@ -375,14 +399,14 @@ func (l *Lab) checkSpoofguard(ctx context.Context) error {
 			return err
 		}
 		var after uint64
-		_ = l.wait(ctx, 3*time.Second, "counters", func() (bool, string) {
+		_ = l.wait(ctx, settling, "counters", func() (bool, string) {
 			after, err = l.spoofDrops(ctx, "h1")
-			return err != nil || after-before >= 5, ""
+			return err != nil || after-before >= forgeries, ""
 		})
 		if err != nil {
 			return err
 		}
-		l.holds(group, f.name, "0 arrived, 5 or more counted as dropped", n == 0 && after-before >= 5, "%d arrived, %d counted as dropped", n, after-before)
+		l.holds(group, f.name, "0 arrived, 5 or more counted as dropped", n == 0 && after-before >= forgeries, "%d arrived, %d counted as dropped", n, after-before)
 	}
 	return nil
 }
@@ -398,7 +422,7 @@ func (l *Lab) forgeARP(from, to *pod, op uint16, sha net.HardwareAddr, claim net
 		dst, tha, tpa = broadcast, noMAC, claim
 	}
 	f := forgery{machine: from.machine(), dev: "eth0"}
-	return l.arrivals(to, func(raw []byte) bool {
+	return l.arrivals(from, to, func(raw []byte) bool {
 		return decode(raw).etype == 0x0806 && len(raw) >= 42 && netip.AddrFrom4([4]byte(raw[28:32])) == claim && slices.Equal(raw[22:28], sha)
 	}, f, ethernet(dst, sha, -1, 0x0806, arp(op, sha, claim, tha, tpa)))
 }

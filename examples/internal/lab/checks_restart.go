@@ -69,15 +69,14 @@ func (t *traffic) ended() bool {
 	}
 }
 
-// ping sends an echo request every 20 ms and counts those without a reply
-// within a second.
+// ping sends an echo request every 20 ms and counts those without a reply.
 func (t *traffic) ping(c net.PacketConn, to netip.Addr) {
 	defer c.Close()
 	id := uint16(os.Getpid()) ^ uint16(to.As4()[3])<<8
 	for seq := uint16(0); !t.ended(); seq++ {
 		err := sendEcho(c, to, id, seq)
 		if err == nil {
-			err = awaitEcho(c, to, id, seq, time.Now().Add(time.Second))
+			err = awaitEcho(c, to, id, seq, time.Now().Add(patience))
 		}
 		t.add(func() {
 			t.pings++
@@ -94,7 +93,7 @@ func (t *traffic) stream(c net.Conn) {
 	defer c.Close()
 	answers := bufio.NewReader(c)
 	for n := 0; !t.ended(); n++ {
-		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		if _, err := fmt.Fprintln(c, n); err != nil {
 			t.add(func() { t.broken = err })
 			return
@@ -142,7 +141,7 @@ func (l *Lab) restart(ctx context.Context, group, name string) error {
 	if err := p.Start(); err != nil {
 		return err
 	}
-	if err := l.wait(ctx, 10*time.Second, name+" is healthy", func() (bool, string) {
+	if err := l.wait(ctx, settling, name+" is healthy", func() (bool, string) {
 		err := l.healthy(ctx, name)
 		return err == nil, errText(err)
 	}); err != nil {

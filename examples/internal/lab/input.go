@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -157,7 +156,7 @@ func (l *Lab) applyInfrastructure(ctx context.Context) error {
 	}
 	hc.Transport = inNamespaceTransport(hc.Transport, l.ns(mgr.name))
 	l.api = api.NewClient(l.managerURL, hc)
-	err = l.wait(ctx, 10*time.Second, "manager answers", func() (bool, string) {
+	err = l.wait(ctx, settling, "manager answers", func() (bool, string) {
 		_, err := l.api.Status(ctx)
 		return err == nil, fmt.Sprint(err)
 	})

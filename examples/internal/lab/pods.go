@@ -123,7 +123,7 @@ func (l *Lab) startPod(ctx context.Context, m *corev1.Pod) error {
 	}
 	for _, port := range p.tcp {
 		own := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
-		err := l.wait(ctx, 5*time.Second, p.String()+" listens", func() (bool, string) {
+		err := l.wait(ctx, settling, p.String()+" listens", func() (bool, string) {
 			_, err := l.probe(ctx, p.machine(), "tcp", own)
 			return err == nil, errText(err)
 		})
@@ -211,7 +211,7 @@ func (l *Lab) detachAtEnd(p *pod) error {
 // uid waits until NCP has given an object its UID.
 func (l *Lab) uid(ctx context.Context, ref cluster.Ref) (string, error) {
 	var uid string
-	err := l.wait(ctx, 15*time.Second, "UID of "+ref.String(), func() (bool, string) {
+	err := l.wait(ctx, settling, "UID of "+ref.String(), func() (bool, string) {
 		s, err := l.readStatus(ref)
 		uid = s.UID
 		return uid != "", fmt.Sprint(err)

@@ -19,8 +19,12 @@ const (
 	// is allowed answers in milliseconds.
 	probeTimeout = 700 * time.Millisecond
 	// patience is how long one waits that should be answered: long enough for
-	// TCP to send a lost packet again (RFC 6298, section 2: after 1 second).
-	patience = 3 * time.Second
+	// TCP to send a lost packet again, and once more (RFC 6298, section 2: after
+	// 1 second), on a machine that is busy.
+	patience = 10 * time.Second
+	// settling is how long a change may take to be in force everywhere. How long
+	// it took is told.
+	settling = 30 * time.Second
 )
 
 // A reply is what a workload said: who it is and how it saw the prober.
