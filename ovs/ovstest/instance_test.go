@@ -19,7 +19,7 @@ func TestInstanceForwards(t *testing.T) {
 
 	in.Ofctl("add-flow", "br0", "actions=NORMAL")
 	require.Contains(t, flows(in), "actions=NORMAL")
-	ovstest.Run(t, a, "ping", "-c1", "-W2", "10.0.0.2")
+	ovstest.Run(t, a, "ping", "-c1", "-W30", "10.0.0.2")
 	require.Contains(t, in.Trace("br0", "in_port=1,tcp,nw_src=10.0.0.1"), "NORMAL")
 
 	require.NoError(t, in.RestartVSwitchd(t.Context()))
