@@ -65,9 +65,11 @@ func (w *world) startNCPWith(source cluster.SourceReporter, change ...func(*ncp.
 	w.t.Cleanup(w.stopNCP)
 }
 
+// eventually waits for a condition. After a while without an API server a client
+// of Kubernetes asks for it every 30 s or so.
 func (w *world) eventually(ok func() bool, what string) {
 	w.t.Helper()
-	require.Eventually(w.t, ok, 30*time.Second, 10*time.Millisecond, what)
+	require.Eventually(w.t, ok, 2*time.Minute, 10*time.Millisecond, what)
 }
 
 func (w *world) admin(docs ...string) {
