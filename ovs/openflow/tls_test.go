@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -18,8 +19,12 @@ import (
 	"github.com/tierloom/tierloom/ovs/openflow"
 )
 
-// TestTLS has requests given up, and many written and read, over TLS.
-func TestTLS(t *testing.T) {
+// TestTLS has requests given up, and many written and read, over TLS. By the fake
+// clock a context ends while an answer is awaited; in the middle of a write it
+// would end the connection, too.
+func TestTLS(t *testing.T) { synctest.Test(t, testTLS) }
+
+func testTLS(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"switch"}, NotAfter: time.Now().Add(time.Hour)}
