@@ -9,13 +9,16 @@
 //
 //	in := ovstest.Start(t)                     // skips without OVS and root
 //	in.AddBridge("br0")
-//	in.AddNS("a", "br0", "10.0.0.1/24")        // namespace, veth, port
+//	in.AddNS("br0", "10.0.0.1/24")             // namespace, veth, port
 //	conn, err := openflow.Dial(ctx, "unix", in.Mgmt("br0"), openflow.Config{})
 //	fmt.Println(in.Ofctl("dump-flows", "br0"))
 //
 // Start and the helpers that take a testing.TB fail the test and remove what
 // they made when it ends. NewInstance, CreateNS, DeleteNS, VethPair and Exec
 // are the same without a test, and return errors.
+//
+// Packets meet a change of flows once PurgeDatapath has returned. A [Stream]
+// sends packets and sees which arrive.
 //
 // A [Bridge] is a switch in memory, as strict as the real one: [TestSwitch]
 // holds both to the same. Its Trace says what its flows do to a packet, made of
