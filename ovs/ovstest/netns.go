@@ -88,13 +88,18 @@ func VethPair(ctx context.Context, nsA, devA, nsB, devB string) error {
 // up does not: the kernel brings it into operation a moment later, and drops
 // what is sent before.
 func awaitCarrier(ctx context.Context, ns, dev string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	var link string
 	var failed error
 	err := poll(ctx, func() bool {
-		var link string
 		link, failed = Exec(ctx, ns, "ip", "-o", "link", "show", dev)
 		return failed != nil || strings.Contains(link, " state UP ")
 	})
-	return errors.Join(err, failed)
+	if err != nil {
+		return fmt.Errorf("ovstest: wait for the carrier of %s: %w: %s", dev, err, link)
+	}
+	return failed
 }
 
 // NewNS makes a network namespace of a fresh short name, removed when the test ends.
