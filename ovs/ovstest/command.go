@@ -108,8 +108,20 @@ func (in *Instance) Ofctl(args ...string) string {
 		argv = append(argv, a)
 	}
 	out, err := Exec(ctx, in.NetNS, argv...)
+	for unheard(err) && ctx.Err() == nil {
+		out, err = Exec(ctx, in.NetNS, argv...)
+	}
 	in.check(err)
 	return out
+}
+
+// unheard reports whether the switch hung up on ovs-ofctl before it was asked for
+// anything: a peer has one second to say hello, which a busy machine may take.
+func unheard(err error) bool {
+	if err == nil || strings.Contains(err.Error(), "(Connection refused)") { // nobody listens
+		return false
+	}
+	return strings.Contains(err.Error(), "failed to open socket") || strings.Contains(err.Error(), "failed to connect to socket")
 }
 
 // Appctl runs ovs-appctl on ovs-vswitchd and returns what it prints.
