@@ -63,21 +63,23 @@ type oracle struct {
 	stateless map[string]bool // section
 }
 
-// passes reports whether a packet passes an end, and whether replies do then.
-func (o *oracle) passes(v *policy.Verdict, back policy.Packet) (forth, reply bool) {
+// passes reports whether a packet passes an end, and whether replies must do then, or may.
+func (o *oracle) passes(v *policy.Verdict, back policy.Packet) (forth, must, may bool) {
 	if v == nil {
-		return true, true
+		return true, true, true
 	}
 	if v.Action != policy.Allow {
-		return false, false
+		return false, false, false
 	}
 	if !o.stateless[v.Section] {
-		return true, true
+		return true, true, true
 	}
 	d := o.prog.Eval(back)
 	by := cmp.Or(d.Egress, d.Ingress)
-	// A stateful rule wants the beginning of a connection, which any datagram may be.
-	return true, d.Allowed() && (by == nil || o.stateless[by.Section] || policy.Protocol(back.Proto) == policy.UDP)
+	// What a stateful rule allows is the beginning of a connection, which any datagram may
+	// be; a backend may let pass what begins none, or drop it.
+	begins := by == nil || o.stateless[by.Section] || policy.Protocol(back.Proto) == policy.UDP
+	return true, d.Allowed() && begins, d.Allowed()
 }
 
 // ours returns the packet with the ids of ports that have rules only.
@@ -103,18 +105,18 @@ func reverse(k policy.Packet) policy.Packet {
 	return k
 }
 
-// expect returns whether the first packet arrives, whether the connection is
-// answered, and the decision.
-func (o *oracle) expect(k policy.Packet) (arrives, answers bool, d policy.Decision) {
+// expect returns whether the first packet arrives, whether the connection must be
+// answered, or may be, and the decision.
+func (o *oracle) expect(k policy.Packet) (arrives, must, may bool, d policy.Decision) {
 	k = o.ours(k)
 	d = o.prog.Eval(k)
 	back := reverse(k)
 	leaves, reaches := back, back
 	leaves.DstPort, reaches.SrcPort = "", ""
-	outForth, outBack := o.passes(d.Egress, reaches) // the end that sent first is the one a reply reaches
-	inForth, inBack := o.passes(d.Ingress, leaves)
+	outForth, outMust, outMay := o.passes(d.Egress, reaches) // the end that sent first is the one a reply reaches
+	inForth, inMust, inMay := o.passes(d.Ingress, leaves)
 	arrives = d.Allowed() && outForth && inForth
-	return arrives, arrives && outBack && inBack, d
+	return arrives, arrives && outMust && inMust, arrives && outMay && inMay, d
 }
 
 // tryWorld puts one random world in force and tries connections in it.
@@ -141,7 +143,7 @@ func tryWorld(t *testing.T, cfg Config, seed uint64, b Backend, s *servers, p *p
 	}
 	var hopeful, hopeless []*probe
 	for _, one := range list {
-		if _, answers, _ := o.expect(one.packet); answers {
+		if _, must, _, _ := o.expect(one.packet); must {
 			hopeful = append(hopeful, one)
 		} else {
 			hopeless = append(hopeless, one)
@@ -189,16 +191,16 @@ func connection(rnd *rand.Rand, w world.World) policy.Packet {
 
 // judge compares what became of a probe with what ought to, and says what is wrong.
 func (o *oracle) judge(one *probe, s *servers, p *prober) string {
-	arrives, answers, d := o.expect(one.packet)
+	arrives, must, may, d := o.expect(one.packet)
 	if policy.Protocol(one.packet.Proto) == policy.UDP && !arrives {
 		if s.came(netip.AddrPortFrom(one.packet.Src, one.packet.SrcPortNo)) {
 			return fmt.Sprintf("a datagram got through: %s", d.Why)
 		}
 	}
-	if one.result == answered && !answers {
+	if one.result == answered && !may {
 		return fmt.Sprintf("a connection was answered (the first packet ought to arrive: %t): %s", arrives, d.Why)
 	}
-	if one.result != answered && answers {
+	if one.result != answered && must {
 		first := one.result
 		retry, err := p.start(one.packet)
 		if err != nil {
