@@ -23,8 +23,9 @@ type Section struct {
 	// names its own; absent is every port.
 	AppliedTo []string `json:"scope,omitempty"`
 	// Stateless rules look at each packet by itself: what they allow makes no
-	// connection, and its replies need a stateless rule of their own. To a stateful
-	// one a reply to nothing is invalid, but for a datagram of UDP.
+	// connection, and its replies need a stateless rule of their own. Whether a stateful
+	// one allows what begins no connection, as any datagram of UDP does, is up to
+	// the backend.
 	Stateless bool `json:"stateless,omitempty"`
 	// Established is what a change of the section means for connections that
 	// it would not allow any more.

@@ -33,7 +33,7 @@ func (n *node) deny() {
 		lines = append(lines, fmt.Sprintf("priority=3,icmp6,icmp_type=%d,actions=drop", kind))
 	}
 	n.in.Ofctl("replace-flows", "br-host", n.file(lines))
-	n.in.Appctl("revalidator/wait") // until what the datapath has cached is of these flows
+	require.NoError(n.t, n.in.PurgeDatapath(n.t.Context()))
 }
 
 var counted = regexp.MustCompile(`n_packets=(\d+)`)

@@ -97,6 +97,7 @@ func (n *node) apply(state []lb.Frontend) {
 		n.in.Ofctl("--bundle", "add-groups", "br-int", n.file(g))
 	}
 	n.in.Ofctl("--bundle", "replace-flows", "br-int", n.file(f))
+	require.NoError(n.t, n.in.PurgeDatapath(n.t.Context()))
 }
 
 // serve answers on port 8080 with "pod<i>" and who asked.

@@ -55,9 +55,14 @@ func (l *Lab) equal(group, name string, expected, seen any) bool {
 
 // comes records a check that a condition comes true, and how long it took.
 func (l *Lab) comes(ctx context.Context, group, name string, done func() (bool, string)) bool {
+	return l.within(ctx, group, name, settling, done)
+}
+
+// within is comes for what has to be in time.
+func (l *Lab) within(ctx context.Context, group, name string, most time.Duration, done func() (bool, string)) bool {
 	began := time.Now()
-	err := l.wait(ctx, settling, name, done)
-	c := Check{Group: group, Name: name, Expected: fmt.Sprintf("within %v", settling), Took: time.Since(began), OK: err == nil}
+	err := l.wait(ctx, most, name, done)
+	c := Check{Group: group, Name: name, Expected: fmt.Sprintf("within %v", most), Took: time.Since(began), OK: err == nil}
 	c.Seen = fmt.Sprintf("after %v", c.Took.Round(time.Millisecond))
 	if err != nil {
 		c.Seen = err.Error()

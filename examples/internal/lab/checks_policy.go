@@ -218,7 +218,7 @@ func (l *Lab) checkLabels(ctx context.Context) error {
 		return err
 	}
 	blocked := func(x, y *pod) bool { return l.ping(x.machine(), y.ip, 2, 100*time.Millisecond) != nil }
-	l.comes(ctx, group, "labelled secgroup=web: ping between them stops", func() (bool, string) {
+	l.within(ctx, group, "labelled secgroup=web: ping between them stops", time.Second, func() (bool, string) {
 		return blocked(a, b) && blocked(b, c) && blocked(c, a), "ping still answered"
 	})
 	l.equal(group, "another target still answers", true, l.passes(ctx, a, other, icmp, true))
@@ -233,7 +233,7 @@ func (l *Lab) checkLabels(ctx context.Context) error {
 	if err := l.editManifest(manifest, unlabel); err != nil {
 		return err
 	}
-	l.comes(ctx, group, "unlabelled: ping works again", func() (bool, string) {
+	l.within(ctx, group, "unlabelled: ping works again", time.Second, func() (bool, string) {
 		return l.ping(a.machine(), b.ip, 3, 100*time.Millisecond) == nil && l.ping(b.machine(), c.ip, 3, 100*time.Millisecond) == nil, "no answer yet"
 	})
 	return nil
