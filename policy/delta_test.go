@@ -92,6 +92,14 @@ func TestDeltaProperty(t *testing.T) {
 				require.Equal(t, want, got, "seed %d step %d: %s", seed, step, m.ID)
 			}
 			require.Equal(t, h.Missing(), e.Missing(), "seed %d step %d", seed, step)
+			ports := 0
+			for _, c := range e.Classes() {
+				for _, id := range c.Ports {
+					ports++
+					require.Equal(t, e.Rules(id), c.Rules, "seed %d step %d: %s", seed, step, id)
+				}
+			}
+			require.Equal(t, len(o.Members), ports, "seed %d step %d", seed, step)
 		}
 		h.Clear(e)
 		require.Empty(t, e.Classes())

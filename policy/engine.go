@@ -299,7 +299,7 @@ func (e *Engine) Order() []RuleID {
 
 // A Class is ports that the same rules apply to.
 type Class struct {
-	Ports []string // ids of members, sorted
+	Ports []string // ids of members, in no order
 	Rules []RuleID // in the order in which they are tried
 }
 
@@ -321,9 +321,7 @@ func (e *Engine) Classes() []Class {
 		for _, r := range e.appliedLocked(p) {
 			all = append(all, r.ref())
 		}
-		c := Class{Ports: ids[port:len(ids):len(ids)], Rules: all[first:len(all):len(all)]}
-		slices.Sort(c.Ports)
-		out = append(out, c)
+		out = append(out, Class{Ports: ids[port:len(ids):len(ids)], Rules: all[first:len(all):len(all)]})
 	}
 	return out
 }
