@@ -13,8 +13,6 @@ type wish struct {
 	accept func(value string) error
 	// pick takes a value from the core.
 	pick func(core) (string, error)
-	// value is set if no other will do.
-	value string
 }
 
 // maxLost is how often a call tries again because another process was faster;
@@ -24,14 +22,15 @@ const (
 	reloadAfter = 8
 )
 
-// acquire returns the owner's lease, of a new value if it has none.
-func (s *leases) acquire(ctx context.Context, owner string, want wish) (string, error) {
+// acquire returns the owner's lease, of a new value if it has none. The value
+// is set if no other will do.
+func (s *leases) acquire(ctx context.Context, owner, value string, want wish) (string, error) {
 	if !validName(owner) {
 		return "", fmt.Errorf("ipam: acquire in %q: owner %q: %w", s.name, owner, ErrInvalid)
 	}
 	var e *entry
 	err := s.retry(ctx, func() (err error) {
-		e, err = s.acquireOnce(ctx, owner, want)
+		e, err = s.acquireOnce(ctx, owner, value, want)
 		return err
 	})
 	if err != nil {
@@ -49,6 +48,9 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 	reloaded := false
 	for lost := 1; ; lost++ {
 		err := f()
+		if err == nil {
+			return nil
+		}
 		reload := false
 		switch {
 		case errors.Is(err, errLost) && lost < maxLost:
@@ -72,7 +74,7 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 	}
 }
 
-func (s *leases) acquireOnce(ctx context.Context, owner string, want wish) (*entry, error) {
+func (s *leases) acquireOnce(ctx context.Context, owner, value string, want wish) (*entry, error) {
 	if err := s.expire(ctx); err != nil {
 		return nil, err
 	}
@@ -80,7 +82,7 @@ func (s *leases) acquireOnce(ctx context.Context, owner string, want wish) (*ent
 	if err != nil {
 		return nil, err
 	}
-	e, prior, err := s.acquireLocked(ctx, sh, owner, want)
+	e, prior, err := s.acquireLocked(ctx, sh, owner, value, want)
 	sh.mu.Unlock()
 	if prior != nil && prior.owner != owner {
 		s.unindex(prior)
@@ -89,8 +91,8 @@ func (s *leases) acquireOnce(ctx context.Context, owner string, want wish) (*ent
 }
 
 // acquireLocked also returns the entry of another owner that the new one replaces.
-func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner string, want wish) (e, prior *entry, err error) {
-	mine, err := s.currentLocked(ctx, sh, owner, want.value)
+func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value string, want wish) (e, prior *entry, err error) {
+	mine, err := s.currentLocked(ctx, sh, owner, value)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -103,11 +105,11 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner string,
 		}
 		return mine, nil, nil
 	}
-	value, before, err := s.chooseLocked(mine, want)
+	value, before, err := s.chooseLocked(mine, value, want)
 	if err != nil {
 		return nil, nil, err
 	}
-	next := &entry{value: value, owner: owner, since: s.registry.nanos(), ownerHash: sh.hash, valueHash: s.near(value)}
+	next := &entry{value: value, owner: owner, since: s.registry.since(), ownerHash: sh.hash, valueHash: s.near(value)}
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {
@@ -158,7 +160,7 @@ func (s *leases) askLost(ctx context.Context, sh ownerPlace, owner, value string
 // chooseLocked takes a value in the core, the one that the owner had if it
 // will do. It returns the entry that there is of the value, of another owner
 // only if there is a store.
-func (s *leases) chooseLocked(mine *entry, want wish) (value string, before *entry, err error) {
+func (s *leases) chooseLocked(mine *entry, asked string, want wish) (value string, before *entry, err error) {
 	if mine != nil {
 		err := s.comeBackLocked(mine, want)
 		if err == nil {
@@ -176,7 +178,7 @@ func (s *leases) chooseLocked(mine *entry, want wish) (value string, before *ent
 	}
 	if errors.Is(err, ErrInUse) {
 		err = errInFlight
-		if holder := s.of(want.value); holder != nil && !holder.over {
+		if holder := s.of(asked); holder != nil && !holder.over {
 			err = &HeldError{s.record(holder)}
 		}
 	}
@@ -195,7 +197,7 @@ func (s *leases) comeBackLocked(mine *entry, want wish) error {
 	if err := want.accept(mine.value); err != nil {
 		return err
 	}
-	if len(mine.contested) > 0 {
+	if len(mine.ending().contested) > 0 {
 		return &HeldError{s.record(mine)}
 	}
 	err := s.take(mine.value)

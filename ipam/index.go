@@ -11,25 +11,41 @@ import (
 // An entry is a record in memory, in few bytes. It is replaced when the record
 // changes. Times are nanoseconds since 1970, 0 for none.
 type entry struct {
-	owner, value           string
-	since, released, until int64
-	generation, revision   uint64
-	contested              []string
-	ownerHash, valueHash   uint32 // where the tables have it; see hash and near
-	unacknowledged, pinned bool
-	suspect                bool
+	owner, value         string
+	since                int64
+	generation, revision uint64
+	rest                 *rest  // nil if that is zero, as it mostly is
+	ownerHash, valueHash uint32 // where the tables have it; see hash and near
+	unacknowledged       bool
+	pinned, suspect      bool
 	// over says that the quarantine is over and the value free in the core. It
 	// is written with the locks of the owner's shard and the value's, and read
 	// with either.
 	over bool
 }
 
-func (e *entry) held() bool  { return e.released == 0 }
+// The rest of a record is what one that is held has not, unless it is contested.
+type rest struct {
+	released, until int64
+	contested       []string
+}
+
+// ending returns the rest of an entry.
+func (e *entry) ending() rest {
+	if e.rest == nil {
+		return rest{}
+	}
+	return *e.rest
+}
+
+func (e *entry) held() bool  { return e.rest == nil || e.rest.released == 0 }
 func (e *entry) owned() bool { return e.held() || e.pinned }
 
 // heldBack and free are those of a Record.
-func (e *entry) heldBack() bool      { return e.owned() || e.unacknowledged || len(e.contested) > 0 }
-func (e *entry) free(now int64) bool { return !e.heldBack() && now >= e.until }
+func (e *entry) heldBack() bool {
+	return e.owned() || e.unacknowledged || len(e.ending().contested) > 0
+}
+func (e *entry) free(now int64) bool { return !e.heldBack() && now >= e.ending().until }
 
 // nanos returns a time as an entry has it.
 func nanos(t time.Time) int64 {
@@ -56,21 +72,24 @@ func timeOf(nanos int64) time.Time {
 // entry returns a record as it is kept here.
 func (s *leases) entry(r Record) *entry {
 	e := &entry{
-		owner: r.Owner, value: r.Value, since: nanos(r.Since), released: nanos(r.Released), until: nanos(r.Until),
-		generation: r.Generation, revision: r.Revision, contested: r.Contested,
+		owner: r.Owner, value: r.Value, since: nanos(r.Since), generation: r.Generation, revision: r.Revision,
 		unacknowledged: r.Unacknowledged, pinned: r.Pinned, suspect: r.Suspect,
 		ownerHash: s.hash(r.Owner), valueHash: s.near(r.Value),
 	}
-	e.over = e.free(s.registry.nanos())
+	if !r.Released.IsZero() || !r.Until.IsZero() || len(r.Contested) > 0 {
+		e.rest = &rest{nanos(r.Released), nanos(r.Until), r.Contested}
+	}
+	e.over = !e.heldBack() && e.free(s.registry.nanos())
 	return e
 }
 
 // record is the inverse of entry.
 func (s *leases) record(e *entry) Record {
+	rest := e.ending()
 	return Record{
 		Space: s.name, Value: e.value, Owner: e.owner,
-		Since: timeOf(e.since), Released: timeOf(e.released), Until: timeOf(e.until),
-		Unacknowledged: e.unacknowledged, Pinned: e.pinned, Suspect: e.suspect, Contested: e.contested,
+		Since: timeOf(e.since), Released: timeOf(rest.released), Until: timeOf(rest.until),
+		Unacknowledged: e.unacknowledged, Pinned: e.pinned, Suspect: e.suspect, Contested: rest.contested,
 		Generation: e.generation, Revision: e.revision,
 	}
 }
@@ -97,17 +116,16 @@ type valueShard struct {
 // hash is where a name belongs: the low bits choose the shard.
 func (s *leases) hash(name string) uint32 { return uint32(maphash.String(s.registry.seed, name)) }
 
-// near is hash for a value. Values that differ in the low bits of their last
-// character alone belong beside each other, so that one line from memory has
-// several that are given one after another.
+// near is hash for a value. Values that differ in the last character alone
+// belong in buckets beside each other, two digits in one, so that what is given
+// one after another is on one page of memory, and often on one line.
 func (s *leases) near(value string) uint32 {
-	const bits = 3
 	last := len(value) - 1
 	if last < 0 {
 		return 0
 	}
-	h := s.hash(value[:last]) ^ uint32(value[last]&^bits)*0x9e3779b1
-	return h&^(bits*shardCount) | uint32(value[last]&bits)*shardCount
+	c := uint32(value[last])
+	return s.hash(value[:last]) + c%16/2*shardCount ^ c<<24
 }
 
 // An ownerPlace is where an owner is: its shard, and its hash there.

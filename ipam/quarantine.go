@@ -21,7 +21,7 @@ type queue struct {
 	over []*entry
 }
 
-func byUntil(a, b *entry) int { return cmp.Compare(a.until, b.until) }
+func byUntil(a, b *entry) int { return cmp.Compare(a.ending().until, b.ending().until) }
 
 // load is add for many; sort ends it.
 func (q *queue) load(e *entry) {
@@ -40,7 +40,7 @@ func (q *queue) sort() {
 func (q *queue) dueLocked() {
 	q.due.Store(0)
 	if len(q.list) > 0 {
-		q.due.Store(max(1, q.list[0].until))
+		q.due.Store(max(1, q.list[0].ending().until))
 	}
 }
 
@@ -52,7 +52,7 @@ func (q *queue) add(e *entry) {
 		return
 	}
 	i, _ := slices.BinarySearchFunc(q.list, e, byUntil)
-	for i < len(q.list) && q.list[i].until == e.until {
+	for i < len(q.list) && byUntil(q.list[i], e) == 0 {
 		i++
 	}
 	q.list = slices.Insert(q.list, i, e)

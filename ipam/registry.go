@@ -44,8 +44,9 @@ type Registry struct {
 	shared bool  // others may write to the store
 	cfg    Config
 	seed   maphash.Seed
+	wall   *wallClock // nil if the caller has a clock
 
-	_      [64]byte // what follows is written all the time, and what is around it only read
+	_      [64]byte // what follows is written all the time, and what is around it mostly read
 	writes atomic.Uint64
 	// generation is the highest that was seen.
 	generation atomic.Uint64
@@ -58,10 +59,10 @@ type Registry struct {
 // Open loads every lease of the store. A nil store keeps the leases in memory
 // alone.
 func Open(ctx context.Context, store Store, cfg Config) (*Registry, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
 	r := &Registry{store: store, cfg: cfg, seed: maphash.MakeSeed(), spaces: map[string]*leases{}}
+	if cfg.Now == nil {
+		r.cfg.Now, r.wall = time.Now, &wallClock{}
+	}
 	if store == nil {
 		return r, nil
 	}
@@ -84,6 +85,34 @@ func Open(ctx context.Context, store Store, cfg Config) (*Registry, error) {
 // now returns the time as a store keeps it, nanos as an entry does.
 func (r *Registry) now() time.Time { return timeOf(r.nanos()) }
 func (r *Registry) nanos() int64   { return nanos(r.cfg.Now()) }
+
+// since is nanos for who only wants to tell since when something is so.
+func (r *Registry) since() int64 {
+	if r.wall == nil {
+		return r.nanos()
+	}
+	return r.wall.nanos()
+}
+
+// A wallClock tells the time at half the price: within a second after it read
+// the wall clock it reads the monotonic one alone.
+type wallClock struct{ last atomic.Pointer[wallTime] }
+
+type wallTime struct {
+	time  time.Time
+	nanos int64
+}
+
+func (c *wallClock) nanos() int64 {
+	if last := c.last.Load(); last != nil {
+		if d := time.Since(last.time); d < time.Second {
+			return last.nanos + int64(d)
+		}
+	}
+	now := time.Now()
+	c.last.Store(&wallTime{now, nanos(now)})
+	return nanos(now)
+}
 
 // Writes returns how many changes of leases were made durable since Open.
 func (r *Registry) Writes() uint64 { return r.writes.Load() }

@@ -75,16 +75,22 @@ func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error
 
 // Acquire returns the owner's address, a new one if it has none.
 func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, error) {
-	v, err := a.acquire(ctx, owner, wish{accept: same, pick: func(c core) (string, error) {
+	var picked netip.Addr
+	var text string
+	v, err := a.acquire(ctx, owner, "", wish{accept: same, pick: func(c core) (string, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return "", err
 		}
-		ip, err := pool.Allocate()
-		return ip.String(), err
+		picked, err = pool.Allocate()
+		text = picked.String()
+		return text, err
 	}})
-	if err != nil {
+	switch {
+	case err != nil:
 		return netip.Addr{}, err
+	case v == text:
+		return picked, nil
 	}
 	return netip.ParseAddr(v)
 }
@@ -98,7 +104,7 @@ func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want neti
 		}
 		return fmt.Errorf("it has %s and asks for %s", have, want)
 	}
-	v, err := a.acquire(ctx, owner, wish{value: want.String(), accept: accept, pick: func(c core) (string, error) {
+	v, err := a.acquire(ctx, owner, want.String(), wish{accept: accept, pick: func(c core) (string, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return "", err
@@ -175,7 +181,7 @@ func (s *Subnets) Acquire(ctx context.Context, owner string, bits int) (netip.Pr
 		}
 		return nil
 	}
-	v, err := s.acquire(ctx, owner, wish{accept: accept, pick: func(c core) (string, error) {
+	v, err := s.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core) (string, error) {
 		block, err := coreOf[subnetCore](c)
 		if err != nil {
 			return "", err
@@ -251,7 +257,7 @@ func (r *Registry) IDs(space string, cfg IDConfig) (*IDs, error) {
 
 // Acquire returns the owner's id, a new one if it has none.
 func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
-	v, err := i.acquire(ctx, owner, wish{accept: same, pick: func(c core) (string, error) {
+	v, err := i.acquire(ctx, owner, "", wish{accept: same, pick: func(c core) (string, error) {
 		pool, err := coreOf[idCore](c)
 		if err != nil {
 			return "", err
@@ -322,7 +328,7 @@ func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
 
 // Acquire returns the owner's address, a new one if it has none.
 func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, error) {
-	v, err := m.acquire(ctx, owner, wish{accept: same, pick: func(c core) (string, error) {
+	v, err := m.acquire(ctx, owner, "", wish{accept: same, pick: func(c core) (string, error) {
 		pool, err := coreOf[macCore](c)
 		if err != nil {
 			return "", err

@@ -1,17 +1,28 @@
 package ipam
 
+import (
+	"bytes"
+	"math"
+)
+
 // A table finds entries by owner or by value, as K says. It is a hash table
-// with linear probing. With a million entries a lookup costs what it reads from
-// memory: here that is one slot, mostly, and the entry, if there is one.
+// of buckets, each a line of memory: with a million entries a lookup costs what
+// it reads from memory, and that is one bucket, mostly, and the entry, if there
+// is one.
 type table[K keyed] struct {
-	slots []slot // a power of two of them, or none
-	count int
+	buckets []bucket // a power of two of them, or none
+	count   int
 }
 
-// A slot has an entry and the hash of its key, or nil.
-type slot struct {
-	hash  uint32
-	entry *entry
+// bucketSize is how many entries a bucket has room for.
+const bucketSize = 7
+
+// A bucket has entries that belong in it, or in one before it that was full.
+type bucket struct {
+	tags [bucketSize]uint8 // some of the hash of each entry, 0 for no entry
+	// passed is how many entries are behind the bucket because it was full.
+	passed  uint8
+	entries [bucketSize]*entry
 }
 
 // keyed says what entries are found by.
@@ -28,89 +39,109 @@ func (byOwner) hash(e *entry) uint32 { return e.ownerHash }
 func (byValue) key(e *entry) string  { return e.value }
 func (byValue) hash(e *entry) uint32 { return e.valueHash }
 
-// home is where a hash belongs. Its low bits have chosen the shard.
-func (t *table[K]) home(hash uint32) int { return int(hash/shardCount) & (len(t.slots) - 1) }
+// bucket returns the bucket where a hash belongs, or the one some behind it.
+// The low bits of the hash have chosen the shard.
+func (t *table[K]) bucket(hash uint32, behind int) *bucket {
+	return &t.buckets[(int(hash/shardCount)+behind)&(len(t.buckets)-1)]
+}
 
-// find returns the place of a key, or the empty one where it would be.
-func (t *table[K]) find(hash uint32, key string) int {
+// tag returns what a bucket has of a hash: the high bits.
+func tag(hash uint32) uint8 { return max(1, uint8(hash>>24)) }
+
+// find returns the bucket that has a key, nil if none has, its place there, and
+// how far the bucket is behind the one where the key belongs.
+func (t *table[K]) find(hash uint32, key string) (b *bucket, i, behind int) {
 	var k K
-	i := t.home(hash)
-	for s := &t.slots[i]; s.entry != nil; s = &t.slots[i] {
-		if s.hash == hash && k.key(s.entry) == key {
+	tag := tag(hash)
+	for behind := range t.buckets {
+		b := t.bucket(hash, behind)
+		for i, have := range b.tags {
+			if have == tag && k.key(b.entries[i]) == key {
+				return b, i, behind
+			}
+		}
+		if b.passed == 0 {
 			break
 		}
-		i = (i + 1) & (len(t.slots) - 1)
 	}
-	return i
+	return nil, 0, 0
 }
 
 // get returns the entry of a key, or nil.
 func (t *table[K]) get(hash uint32, key string) *entry {
-	if t.count == 0 {
-		return nil
+	if b, i, _ := t.find(hash, key); b != nil {
+		return b.entries[i]
 	}
-	return t.slots[t.find(hash, key)].entry
+	return nil
 }
 
 // set puts an entry in the place of the one with its key, which it returns.
 func (t *table[K]) set(e *entry) (old *entry) {
-	if 8*t.count >= 5*len(t.slots) { // values lie in heaps of four, which soon run into each other
-		t.grow()
-	}
 	var k K
 	hash := k.hash(e)
-	s := &t.slots[t.find(hash, k.key(e))]
-	if old = s.entry; old == nil {
-		t.count++
+	if b, i, _ := t.find(hash, k.key(e)); b != nil {
+		old, b.entries[i] = b.entries[i], e
+		return old
 	}
-	*s = slot{hash, e}
-	return old
+	if t.count >= len(t.buckets)*(bucketSize-2) {
+		t.grow()
+	}
+	for !t.insert(hash, e) {
+		t.grow()
+	}
+	return nil
+}
+
+// insert puts in an entry whose key there is not, and reports whether it could.
+func (t *table[K]) insert(hash uint32, e *entry) bool {
+	for behind := 0; ; behind++ {
+		b := t.bucket(hash, behind)
+		if i := bytes.IndexByte(b.tags[:], 0); i >= 0 {
+			b.tags[i], b.entries[i] = tag(hash), e
+			t.count++
+			return true
+		}
+		if b.passed == math.MaxUint8 {
+			return false
+		}
+		b.passed++
+	}
 }
 
 func (t *table[K]) grow() {
-	slots := t.slots
-	n := max(8, 2*len(slots))
-	t.slots = make([]slot, n)
-	for _, s := range slots {
-		if s.entry == nil {
-			continue
+	var k K
+	for n := max(1, 2*len(t.buckets)); ; n *= 2 {
+		larger, ok := table[K]{buckets: make([]bucket, n)}, true
+		t.all(func(e *entry) { ok = ok && larger.insert(k.hash(e), e) })
+		if ok {
+			*t = larger
+			return
 		}
-		i := t.home(s.hash)
-		for t.slots[i].entry != nil {
-			i = (i + 1) & (n - 1)
-		}
-		t.slots[i] = s
 	}
 }
 
 // remove removes the entry of a key, and returns it.
 func (t *table[K]) remove(hash uint32, key string) *entry {
-	if t.count == 0 {
+	b, i, behind := t.find(hash, key)
+	if b == nil {
 		return nil
 	}
-	i := t.find(hash, key)
-	old := t.slots[i].entry
-	if old == nil {
-		return nil
+	for passed := range behind {
+		t.bucket(hash, passed).passed--
 	}
+	old := b.entries[i]
+	b.tags[i], b.entries[i] = 0, nil
 	t.count--
-	// What follows moves up, unless it would be before its home then.
-	mask := len(t.slots) - 1
-	for j := (i + 1) & mask; t.slots[j].entry != nil; j = (j + 1) & mask {
-		if home := t.home(t.slots[j].hash); (j-home)&mask >= (j-i)&mask {
-			t.slots[i] = t.slots[j]
-			i = j
-		}
-	}
-	t.slots[i] = slot{}
 	return old
 }
 
 // all calls f with every entry.
 func (t *table[K]) all(f func(*entry)) {
-	for _, s := range t.slots {
-		if s.entry != nil {
-			f(s.entry)
+	for i := range t.buckets {
+		for _, e := range t.buckets[i].entries {
+			if e != nil {
+				f(e)
+			}
 		}
 	}
 }
