@@ -71,7 +71,7 @@ func Open(path string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("boltstore: open %s: %w", path, err), db.Close())
 	}
 	_, err = s.Load(context.Background(), "", func(r ipam.Record) error {
-		s.count(r, 1)
+		s.count(&r, 1)
 		return nil
 	})
 	if err != nil {

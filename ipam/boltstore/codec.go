@@ -31,21 +31,22 @@ func key(space, value string) []byte {
 	return append(append(b, space...), value...)
 }
 
-func encode(r ipam.Record) []byte {
+// encode appends a record's body.
+func encode(b []byte, r *ipam.Record) []byte {
 	flags := byte(0)
 	set := func(on bool, flag byte) {
 		if on {
 			flags |= flag
 		}
 	}
-	times := []time.Time{r.Since, r.Released, r.Until}
+	times := [...]time.Time{r.Since, r.Released, r.Until}
 	set(r.Unacknowledged, flagUnacknowledged)
 	set(r.Pinned, flagPinned)
 	set(r.Suspect, flagSuspect)
 	for i, t := range times {
 		set(!t.IsZero(), flagSince<<i)
 	}
-	b := append(make([]byte, 0, 64+len(r.Owner)), version, flags)
+	b = append(b, version, flags)
 	b = binary.AppendUvarint(b, r.Revision)
 	b = binary.AppendUvarint(b, r.Generation)
 	for _, t := range times {

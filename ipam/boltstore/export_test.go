@@ -19,6 +19,13 @@ func (s *Store) Recent() int {
 	return len(s.recent) + len(s.frozen)
 }
 
+// JournalEnd returns where the last batch of the journal ends.
+func (s *Store) JournalEnd() int {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	return int(s.journal.end)
+}
+
 // Crash leaves the files as they are.
 func (s *Store) Crash() error {
 	s.turn.Lock()

@@ -22,9 +22,10 @@ import (
 //	body     changes: the length of a key, the key, the length of what there
 //	         is of it now or 0 for nothing, and that
 //
-// Numbers are big endian, and lengths in the body varints. A batch that was
-// being written in a crash is the last, and its checksum does not hold: it is
-// cut off, as its callers were never told that it is durable.
+// Numbers are big endian, and lengths in the body varints. Zeros may follow the
+// last batch. A batch that was being written in a crash is the last, and its
+// checksum does not hold: it is cut off, as its callers were never told that it
+// is durable.
 const (
 	magic    = "tlleases"
 	headSize = len(magic) + idSize + 4
@@ -111,7 +112,7 @@ func decodeBatch(raw []byte, id identity) (b batch, size int) {
 var errDamaged = errors.New("damaged")
 
 // parse returns the batches of a journal and where the last ends. What follows
-// that is a batch cut short, or else the journal is damaged. The database has
+// that is zeros or a batch cut short, or else the journal is damaged. The database has
 // the batches up to a number.
 func parse(raw []byte, id identity, applied uint64) (list []batch, end int, err error) {
 	if !bytes.HasPrefix(raw, id.head()) {
@@ -177,9 +178,15 @@ type journal struct {
 	id     identity
 	end    int64  // of what is durable
 	number uint64 // of the last batch
-	// torn says that the file may have something after its end.
+	// zeros is how far the file has zeros after its end, 0 for not at all.
+	zeros int64
+	// torn says that the file may have something else after its end.
 	torn bool
 }
+
+// ahead is how many zeros are put after the batches when there are no more of
+// them: to write over them is quicker than to make the file longer each time.
+const ahead = 256 << 10
 
 // maxJournal is how long a journal may be.
 const maxJournal = mostJournal + maxBody + 1<<20
@@ -274,6 +281,12 @@ func (j *journal) append(b *batch) error {
 	}
 	b.number = j.number + 1
 	raw := b.encode(j.id)
+	end := j.end + int64(len(raw))
+	if end > j.zeros {
+		if err := j.lengthen(end); err != nil {
+			return err
+		}
+	}
 	_, err := j.file.WriteAt(raw, j.end)
 	if err == nil {
 		err = fdatasync(j.file)
@@ -282,12 +295,23 @@ func (j *journal) append(b *batch) error {
 		j.torn = true
 		return errors.Join(err, j.mend())
 	}
-	j.end += int64(len(raw))
+	j.end = end
 	j.number = b.number
 	return nil
 }
 
-// mend cuts off what a failed write may have left.
+// lengthen puts zeros after what is about to be the end, if the disk has room
+// for them. They are durable when that is.
+func (j *journal) lengthen(end int64) error {
+	if _, err := j.file.WriteAt(make([]byte, ahead), end); err != nil {
+		j.torn = true
+		return j.mend()
+	}
+	j.zeros = end + ahead
+	return nil
+}
+
+// mend cuts off what a failed write may have left, and the zeros with it.
 func (j *journal) mend() error {
 	if !j.torn {
 		return nil
@@ -298,7 +322,7 @@ func (j *journal) mend() error {
 	if err := j.file.Sync(); err != nil {
 		return err
 	}
-	j.torn = false
+	j.torn, j.zeros = false, 0
 	return nil
 }
 

@@ -35,7 +35,7 @@ func (s *Store) writeBatch(calls []*call) error {
 		return err
 	}
 	defer v.close()
-	p := &pending{view: v, made: changes{}, batch: batch{revision: v.revision}}
+	p := &pending{view: v, made: make(changes, len(calls)), batch: batch{revision: v.revision}}
 	v.over = append([]changes{p.made}, v.over...)
 	for _, c := range calls {
 		c.err = s.stage(p, c)
@@ -64,6 +64,8 @@ type pending struct {
 	view  *view
 	made  changes
 	batch batch
+	// record is the last that was encoded.
+	record []byte
 }
 
 // stage adds the changes of one call to what is pending, or with an error none.
@@ -76,15 +78,15 @@ func (s *Store) stage(p *pending, c *call) error {
 	before := len(p.batch.body)
 	for i := range c.changes {
 		change := &c.changes[i]
-		var raw []byte
+		p.record = p.record[:0]
 		if !change.Delete() {
 			change.After.Revision = revision
 			if change.After.Generation == 0 {
 				change.After.Generation = revision
 			}
-			raw = encode(change.After)
+			p.record = encode(p.record, &change.After)
 		}
-		p.batch.put(key(change.Key()), raw)
+		p.batch.put(key(change.Key()), p.record)
 	}
 	if size := len(p.batch.body); size > maxBody {
 		p.batch.body = p.batch.body[:before]
@@ -99,16 +101,18 @@ func (s *Store) stage(p *pending, c *call) error {
 // check looks whether the changes of a call can be made, and returns the highest
 // revision or generation by then. It counts the changes if they can.
 func (s *Store) check(v *view, c *call, revision uint64) (uint64, error) {
-	c.old = make([]ipam.Record, len(c.changes))
-	for i, change := range c.changes {
-		r, _, err := v.get(change.Key())
+	for i := range c.changes {
+		change := &c.changes[i]
+		r, found, err := v.get(change.Key())
 		if err != nil {
 			return 0, err
 		}
 		if r.Revision != change.Before.Revision {
-			return 0, ipam.ConflictError(change, r.Revision)
+			return 0, ipam.ConflictError(*change, r.Revision)
 		}
-		c.old[i] = r
+		if found {
+			c.old = append(c.old, r)
+		}
 		revision = max(revision, change.After.Generation)
 	}
 	s.countAll(c, 1)
@@ -122,14 +126,18 @@ func (s *Store) check(v *view, c *call, revision uint64) (uint64, error) {
 // checkOwners refuses an owner who would own two values, when the changes are
 // counted but not yet made.
 func (s *Store) checkOwners(v *view, c *call) error {
-	owners := map[string]string{}
-	for i, change := range c.changes {
+	var owners map[string]string
+	for i := range c.changes {
+		change := &c.changes[i]
 		if change.Delete() || !change.After.Owned() || s.owned[s.hash(change.After.Space, change.After.Owner)] == 1 {
 			continue
 		}
 		id := string(key(change.After.Space, change.After.Owner))
 		if has, ok := owners[id]; ok {
-			return ipam.OwnerConflictError(c.changes[i], has)
+			return ipam.OwnerConflictError(*change, has)
+		}
+		if owners == nil {
+			owners = map[string]string{}
 		}
 		owners[id] = change.After.Value
 		has, ok, err := v.ownedBy(context.Background(), change.After.Space, change.After.Owner)
@@ -137,7 +145,7 @@ func (s *Store) checkOwners(v *view, c *call) error {
 			return err
 		}
 		if ok && !c.changed(has) {
-			return ipam.OwnerConflictError(change, has.Value)
+			return ipam.OwnerConflictError(*change, has.Value)
 		}
 	}
 	return nil
@@ -156,18 +164,18 @@ func (c *call) changed(r ipam.Record) bool {
 // countAll follows the changes of a call, or takes that back for n = -1.
 func (s *Store) countAll(c *call, n int) {
 	c.counted = n > 0
-	for i, change := range c.changes {
-		if c.old[i].Revision != 0 {
-			s.count(c.old[i], -n)
-		}
-		if !change.Delete() {
-			s.count(change.After, n)
+	for i := range c.old {
+		s.count(&c.old[i], -n)
+	}
+	for i := range c.changes {
+		if !c.changes[i].Delete() {
+			s.count(&c.changes[i].After, n)
 		}
 	}
 }
 
 // count adds n to the records that the owner of r owns, if r is one.
-func (s *Store) count(r ipam.Record, n int) {
+func (s *Store) count(r *ipam.Record, n int) {
 	if !r.Owned() {
 		return
 	}
@@ -178,10 +186,5 @@ func (s *Store) count(r ipam.Record, n int) {
 }
 
 func (s *Store) hash(space, owner string) uint64 {
-	var h maphash.Hash
-	h.SetSeed(s.seed)
-	_, _ = h.WriteString(space)
-	_ = h.WriteByte(0)
-	_, _ = h.WriteString(owner)
-	return h.Sum64()
+	return maphash.Comparable(s.seed, [2]string{space, owner})
 }
