@@ -100,7 +100,8 @@ const shardCount = 64
 type ownerShard struct {
 	mu     sync.Mutex // protects what follows; not held while the store works
 	owners table[byOwner]
-	// busy owners wait for the store; the channel is closed when it is done.
+	// busy owners wait for the store; the channel, nil if nobody waits for the
+	// owner, is closed when it is done.
 	busy map[string]chan struct{}
 	// gate is set while somebody has the space alone, and closed then.
 	gate chan struct{}

@@ -106,7 +106,7 @@ func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (owne
 	sh := s.place(owner)
 	for {
 		sh.mu.Lock()
-		wait := sh.busy[owner]
+		wait := sh.waitLocked(owner)
 		if wait == nil && !inside {
 			wait = sh.gate
 		}
@@ -130,18 +130,31 @@ func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (owne
 	}
 }
 
+// waitLocked returns what is closed when the owner is not busy any more, nil if
+// it is not.
+func (sh *ownerShard) waitLocked(owner string) chan struct{} {
+	done, busy := sh.busy[owner]
+	if busy && done == nil {
+		done = make(chan struct{})
+		sh.busy[owner] = done
+	}
+	return done
+}
+
 // workLocked does something with the owner busy and the lock released.
 func (sh *ownerShard) workLocked(owner string, work func() error) error {
 	if sh.busy == nil {
 		sh.busy = map[string]chan struct{}{}
 	}
-	done := make(chan struct{})
-	sh.busy[owner] = done
+	sh.busy[owner] = nil
 	sh.mu.Unlock()
 	defer func() {
 		sh.mu.Lock()
+		done := sh.busy[owner]
 		delete(sh.busy, owner)
-		close(done)
+		if done != nil {
+			close(done)
+		}
 	}()
 	return work()
 }
@@ -180,7 +193,8 @@ func (s *leases) emptied(ctx context.Context) error {
 		for sh := &s.owners[i]; ; {
 			var wait chan struct{}
 			sh.mu.Lock()
-			for _, wait = range sh.busy {
+			for owner := range sh.busy {
+				wait = sh.waitLocked(owner)
 				break
 			}
 			sh.mu.Unlock()

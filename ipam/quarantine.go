@@ -117,7 +117,7 @@ func (s *leases) freeOne(e *entry) {
 	owners := s.ownerShard(e)
 	owners.mu.Lock()
 	defer owners.mu.Unlock()
-	if owners.gate != nil || owners.busy[e.owner] != nil {
+	if _, busy := owners.busy[e.owner]; busy || owners.gate != nil {
 		s.queue.add(e)
 		return
 	}

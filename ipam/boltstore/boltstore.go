@@ -46,23 +46,32 @@ type Store struct {
 	// an owner that is not there owns nothing, and others are looked for in the
 	// file.
 	owned map[uint64]int
+	// recent is what the journal has since the last move began.
+	recent   changes
+	lastBody int // the size of what was written last
 
-	// mu protects what follows; who writes it has the turn, too.
+	// mu protects what follows; who writes it has the turn, too, but for who
+	// ends a move.
 	mu       sync.RWMutex
 	revision uint64
-	// recent is what the journal has since the last move began, and frozen,
-	// which is not written to, what that moves.
-	recent, frozen changes
+	// frozen is what a move moves, and not written to.
+	frozen changes
 }
 
 // changes are records by their keys as they are encoded, empty for deleted ones.
 type changes map[string][]byte
 
+// mapped is how many bytes of address space a file has from the first: as long
+// as it is smaller, a move need not wait for readers to map more.
+const mapped = 256 << 20
+
 // Open opens the file, made if missing, and its journal. A file that another
 // process has open is an error after a second, and so is a journal that is
 // missing after a crash, damaged, or of another database.
 func Open(path string) (*Store, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, InitialMmapSize: mapped,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("boltstore: open %s: %w", path, err)
 	}

@@ -14,6 +14,8 @@ func (s *Store) MoveAt(size int64) {
 
 // Recent returns how many records are in the journal alone.
 func (s *Store) Recent() int {
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.recent) + len(s.frozen)

@@ -1,9 +1,7 @@
 package boltstore
 
 import (
-	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tierloom/tierloom/ipam"
@@ -17,23 +15,23 @@ type call struct {
 	err     error
 }
 
-// A round is calls that are written at once. The first of its callers writes
-// it, and the others wait for him.
+// A round is calls that are written at once, by one of their callers.
 type round struct {
 	calls []*call
-	size  atomic.Int64 // how many there are by now
-	done  chan struct{}
+	turn  chan struct{} // sent to the first caller when no other round is written
+	done  chan struct{} // closed when this one is
 }
 
-// A group makes one round of the calls that come while another is written.
+// A group makes one round of the calls that come while another is written. Those
+// that were answered just now mostly come again: a round waits for as many as
+// there were before, but not for longer than they would wait for it.
 type group struct {
-	writing sync.Mutex // held by who writes, and taken first; protects what follows
+	mu      sync.Mutex // protects what follows
+	next    *round     // nil if nobody waits
+	writing bool
 	// callers were there when the last write ended, which took so long.
-	callers int64
+	callers int
 	took    time.Duration
-
-	mu   sync.Mutex // protects next and what it has
-	next *round     // nil if nobody waits
 }
 
 // do waits until write has written the changes, alone or with those of others.
@@ -43,13 +41,16 @@ func (g *group) do(changes []ipam.Change, write func([]*call)) error {
 	r := g.next
 	first := r == nil
 	if first {
-		r = &round{done: make(chan struct{})}
+		r = &round{calls: make([]*call, 0, g.callers), turn: make(chan struct{}, 1), done: make(chan struct{})}
 		g.next = r
 	}
 	r.calls = append(r.calls, c)
-	r.size.Add(1)
+	last, writing := g.takeLocked(r, g.callers), g.writing
 	g.mu.Unlock()
-	if first {
+	if first && !last {
+		last = g.lead(r, writing)
+	}
+	if last {
 		g.write(r, write)
 	} else {
 		<-r.done
@@ -57,29 +58,50 @@ func (g *group) do(changes []ipam.Change, write func([]*call)) error {
 	return c.err
 }
 
-// write writes a round when it is its turn, with all who have come by then.
-func (g *group) write(r *round, write func([]*call)) {
-	g.writing.Lock()
-	defer g.writing.Unlock()
-	g.gather(r)
+// takeLocked reports whether the caller is to write a round: if it is its turn
+// and it has so many calls. No call comes after that.
+func (g *group) takeLocked(r *round, enough int) bool {
+	if g.next != r || g.writing || len(r.calls) < enough {
+		return false
+	}
+	g.next, g.writing = nil, true
+	return true
+}
+
+// lead waits until it is a round's turn, and then for its last caller, who
+// writes it. If that one does not come it reports that the first is to write.
+func (g *group) lead(r *round, writing bool) bool {
+	if writing {
+		<-r.turn
+	}
 	g.mu.Lock()
-	g.next = nil
+	all, patience := g.takeLocked(r, g.callers), g.took
 	g.mu.Unlock()
+	if all {
+		return true
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return false
+	case <-timer.C:
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.takeLocked(r, 0)
+}
+
+// write writes a round that was taken.
+func (g *group) write(r *round, write func([]*call)) {
 	began := time.Now()
 	write(r.calls)
-	g.callers, g.took = r.size.Load(), time.Since(began)
 	g.mu.Lock()
+	g.writing, g.callers, g.took = false, len(r.calls), time.Since(began)
 	if g.next != nil {
-		g.callers += g.next.size.Load()
+		g.callers += len(g.next.calls)
+		g.next.turn <- struct{}{}
 	}
 	g.mu.Unlock()
 	close(r.done)
-}
-
-// gather waits for callers. Those that were answered just now mostly come
-// again: it waits for as many, but not for longer than it would save.
-func (g *group) gather(r *round) {
-	for began := time.Now(); r.size.Load() < g.callers && time.Since(began) < g.took/2; {
-		runtime.Gosched()
-	}
 }

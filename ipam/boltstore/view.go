@@ -21,8 +21,8 @@ type view struct {
 	revision uint64
 }
 
-// openView returns a view; recent, which is written to, is for who has the turn.
-// It is made while no move can end, so that it misses nothing.
+// openView returns a view for who has the turn, as recent is written to. It is
+// made while no move can end, so that it misses nothing.
 func (s *Store) openView() (*view, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"os"
+	"slices"
 
 	"github.com/tierloom/tierloom/ipam"
 )
@@ -35,15 +35,19 @@ func (s *Store) writeBatch(calls []*call) error {
 		return err
 	}
 	defer v.close()
-	p := &pending{view: v, made: make(changes, len(calls)), batch: batch{revision: v.revision}}
-	v.over = append([]changes{p.made}, v.over...)
+	p := &pending{
+		view: v, recent: s.recent, before: make([]made, 0, len(calls)),
+		batch: batch{revision: v.revision, body: make([]byte, 0, s.lastBody)},
+	}
 	for _, c := range calls {
 		c.err = s.stage(p, c)
 	}
-	if len(p.made) == 0 {
+	s.lastBody = len(p.batch.body)
+	if len(p.batch.body) == 0 {
 		return nil
 	}
 	if err := s.journal.append(&p.batch); err != nil {
+		p.undo()
 		for _, c := range calls {
 			if c.counted {
 				s.countAll(c, -1)
@@ -52,20 +56,46 @@ func (s *Store) writeBatch(calls []*call) error {
 		return err
 	}
 	s.mu.Lock()
-	maps.Copy(s.recent, p.made)
 	s.revision = p.batch.revision
 	s.mu.Unlock()
 	s.moveLater()
 	return nil
 }
 
-// pending is what a write is about to make, which its view shows already.
+// pending is what a write is about to make, which is among what is recent
+// already: nobody looks at that before the write has ended.
 type pending struct {
-	view  *view
-	made  changes
-	batch batch
-	// record is the last that was encoded.
+	view   *view
+	recent changes
+	before []made // what was recent of the keys that are put
+	batch  batch
+	record []byte // the last that was encoded
+}
+
+// made is a key that was put, and what was recent of it.
+type made struct {
+	key    string
 	record []byte
+	recent bool
+}
+
+// put adds one change.
+func (p *pending) put(key, record []byte) {
+	k := string(key)
+	before, recent := p.recent[k]
+	p.before = append(p.before, made{k, before, recent})
+	p.recent[k] = record
+}
+
+// undo takes back what was put.
+func (p *pending) undo() {
+	for _, m := range slices.Backward(p.before) {
+		if m.recent {
+			p.recent[m.key] = m.record
+		} else {
+			delete(p.recent, m.key)
+		}
+	}
 }
 
 // stage adds the changes of one call to what is pending, or with an error none.
@@ -95,7 +125,7 @@ func (s *Store) stage(p *pending, c *call) error {
 	}
 	added := batch{body: p.batch.body[before:]}
 	p.batch.revision = revision
-	return added.each(func(key, record []byte) { p.made[string(key)] = record })
+	return added.each(p.put)
 }
 
 // check looks whether the changes of a call can be made, and returns the highest
@@ -115,10 +145,11 @@ func (s *Store) check(v *view, c *call, revision uint64) (uint64, error) {
 		}
 		revision = max(revision, change.After.Generation)
 	}
-	s.countAll(c, 1)
-	if err := s.checkOwners(v, c); err != nil {
-		s.countAll(c, -1)
-		return 0, err
+	if s.countAll(c, 1) > 1 {
+		if err := s.checkOwners(v, c); err != nil {
+			s.countAll(c, -1)
+			return 0, err
+		}
 	}
 	return revision, nil
 }
@@ -126,18 +157,15 @@ func (s *Store) check(v *view, c *call, revision uint64) (uint64, error) {
 // checkOwners refuses an owner who would own two values, when the changes are
 // counted but not yet made.
 func (s *Store) checkOwners(v *view, c *call) error {
-	var owners map[string]string
+	owners := map[string]string{}
 	for i := range c.changes {
 		change := &c.changes[i]
-		if change.Delete() || !change.After.Owned() || s.owned[s.hash(change.After.Space, change.After.Owner)] == 1 {
+		if change.Delete() || s.count(&change.After, 0) < 2 {
 			continue
 		}
 		id := string(key(change.After.Space, change.After.Owner))
 		if has, ok := owners[id]; ok {
 			return ipam.OwnerConflictError(*change, has)
-		}
-		if owners == nil {
-			owners = map[string]string{}
 		}
 		owners[id] = change.After.Value
 		has, ok, err := v.ownedBy(context.Background(), change.After.Space, change.After.Owner)
@@ -161,30 +189,32 @@ func (c *call) changed(r ipam.Record) bool {
 	return false
 }
 
-// countAll follows the changes of a call, or takes that back for n = -1.
-func (s *Store) countAll(c *call, n int) {
+// countAll follows the changes of a call, or takes that back for n = -1. It
+// returns the most that an owner of theirs may own then.
+func (s *Store) countAll(c *call, n int) (most int) {
 	c.counted = n > 0
 	for i := range c.old {
 		s.count(&c.old[i], -n)
 	}
 	for i := range c.changes {
 		if !c.changes[i].Delete() {
-			s.count(&c.changes[i].After, n)
+			most = max(most, s.count(&c.changes[i].After, n))
 		}
 	}
+	return most
 }
 
-// count adds n to the records that the owner of r owns, if r is one.
-func (s *Store) count(r *ipam.Record, n int) {
+// count adds n to the records that the owner of r owns, if r is one, and
+// returns how many there are.
+func (s *Store) count(r *ipam.Record, n int) int {
 	if !r.Owned() {
-		return
+		return 0
 	}
-	h := s.hash(r.Space, r.Owner)
-	if s.owned[h] += n; s.owned[h] == 0 {
+	h := maphash.Comparable(s.seed, [2]string{r.Space, r.Owner})
+	if n += s.owned[h]; n == 0 {
 		delete(s.owned, h)
+	} else {
+		s.owned[h] = n
 	}
-}
-
-func (s *Store) hash(space, owner string) uint64 {
-	return maphash.Comparable(s.seed, [2]string{space, owner})
+	return n
 }
