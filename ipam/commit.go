@@ -50,8 +50,7 @@ func (d *doubts) drop() {
 }
 
 // changeOf is the change from one entry to another, nil for none.
-func (s *leases) changeOf(before, after *entry) Change {
-	var c Change
+func (s *leases) changeOf(before, after *entry) (c Change) {
 	if before != nil {
 		c.Before = s.record(before)
 	}
@@ -121,8 +120,8 @@ func (r *Registry) raise(changes []Change) uint64 {
 	for {
 		have := r.generation.Load()
 		next := have
-		for _, c := range changes {
-			next = max(next, c.After.Generation, c.After.Revision)
+		for i := range changes {
+			next = max(next, changes[i].After.Generation, changes[i].After.Revision)
 		}
 		if r.store == nil {
 			next++

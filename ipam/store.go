@@ -146,7 +146,8 @@ func ValidateChanges(changes []Change) error {
 	if len(changes) > 1 {
 		seen = make(map[[2]string]bool, len(changes))
 	}
-	for _, c := range changes {
+	for i := range changes {
+		c := &changes[i]
 		space, value := c.Key()
 		key := [2]string{space, value}
 		switch {
