@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"iter"
 	"sync"
 	"time"
 
@@ -15,42 +16,44 @@ type call struct {
 	err     error
 }
 
-// A round is calls that are written at once, by one of their callers.
+// A round is calls that are written at once. The first of its callers writes it,
+// and the others wait for him.
 type round struct {
 	calls []*call
-	turn  chan struct{} // sent to the first caller when no other round is written
-	done  chan struct{} // closed when this one is
+	want  int           // calls that are worth waking the first for, 0 for none
+	more  chan struct{} // sent when there are so many
+	done  chan struct{} // closed when the round is written
 }
 
-// A group makes one round of the calls that come while another is written. Those
-// that were answered just now mostly come again: a round waits for as many as
-// there were before, but not for longer than they would wait for it.
+// A group makes one round of the calls that come while another is written. Who
+// was answered mostly comes again: a round waits for as many as there were when
+// the last one ended, but not for longer than that waited for the disk.
 type group struct {
-	mu      sync.Mutex // protects what follows
-	next    *round     // nil if nobody waits
-	writing bool
-	// callers were there when the last write ended, which took so long.
-	callers int
+	writing sync.Mutex // held by who writes a round, and taken first; protects took
 	took    time.Duration
+
+	mu      sync.Mutex // protects what follows, and the calls of next
+	next    *round     // nil if nobody waits
+	callers int        // were there when the last round ended
 }
 
-// do waits until write has written the changes, alone or with those of others.
-func (g *group) do(changes []ipam.Change, write func([]*call)) error {
+// do waits until write has written the changes, alone or with those of others,
+// which it is given as they come.
+func (g *group) do(changes []ipam.Change, write func(iter.Seq[*call])) error {
 	c := &call{changes: changes}
 	g.mu.Lock()
 	r := g.next
 	first := r == nil
 	if first {
-		r = &round{calls: make([]*call, 0, g.callers), turn: make(chan struct{}, 1), done: make(chan struct{})}
+		r = &round{calls: make([]*call, 0, g.callers), more: make(chan struct{}, 1), done: make(chan struct{})}
 		g.next = r
 	}
 	r.calls = append(r.calls, c)
-	last, writing := g.takeLocked(r, g.callers), g.writing
-	g.mu.Unlock()
-	if first && !last {
-		last = g.lead(r, writing)
+	if len(r.calls) == r.want {
+		r.more <- struct{}{}
 	}
-	if last {
+	g.mu.Unlock()
+	if first {
 		g.write(r, write)
 	} else {
 		<-r.done
@@ -58,50 +61,58 @@ func (g *group) do(changes []ipam.Change, write func([]*call)) error {
 	return c.err
 }
 
-// takeLocked reports whether the caller is to write a round: if it is its turn
-// and it has so many calls. No call comes after that.
-func (g *group) takeLocked(r *round, enough int) bool {
-	if g.next != r || g.writing || len(r.calls) < enough {
-		return false
-	}
-	g.next, g.writing = nil, true
-	return true
-}
-
-// lead waits until it is a round's turn, and then for its last caller, who
-// writes it. If that one does not come it reports that the first is to write.
-func (g *group) lead(r *round, writing bool) bool {
-	if writing {
-		<-r.turn
-	}
+func (g *group) write(r *round, write func(iter.Seq[*call])) {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	var began time.Time
+	write(func(yield func(*call) bool) {
+		g.each(r, yield)
+		began = time.Now()
+	})
+	g.took = time.Since(began)
 	g.mu.Lock()
-	all, patience := g.takeLocked(r, g.callers), g.took
-	g.mu.Unlock()
-	if all {
-		return true
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-r.done:
-		return false
-	case <-timer.C:
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.takeLocked(r, 0)
-}
-
-// write writes a round that was taken.
-func (g *group) write(r *round, write func([]*call)) {
-	began := time.Now()
-	write(r.calls)
-	g.mu.Lock()
-	g.writing, g.callers, g.took = false, len(r.calls), time.Since(began)
+	g.callers = len(r.calls)
 	if g.next != nil {
 		g.callers += len(g.next.calls)
-		g.next.turn <- struct{}{}
 	}
 	g.mu.Unlock()
 	close(r.done)
+}
+
+// stride is how many calls are waited for at once, while others prepare theirs.
+const stride = 4
+
+// each yields the calls of a round as they come. When all are there, or have
+// been waited for too long, no more come. It may be called again for the same.
+func (g *group) each(r *round, yield func(*call) bool) {
+	patience := time.NewTimer(g.took)
+	defer patience.Stop()
+	for n, late := 0, false; ; {
+		g.mu.Lock()
+		if g.next == r && (late || len(r.calls) >= g.callers) {
+			g.next = nil
+		}
+		calls, all := r.calls[n:], g.next != r
+		if len(calls) == 0 {
+			r.want = min(n+stride, g.callers)
+		}
+		g.mu.Unlock()
+		for _, c := range calls {
+			if !yield(c) {
+				return
+			}
+		}
+		n += len(calls)
+		switch {
+		case all:
+			return
+		case len(calls) > 0:
+			continue
+		}
+		select {
+		case <-r.more:
+		case <-patience.C:
+			late = true
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"os"
 	"slices"
 
@@ -12,19 +13,22 @@ import (
 
 // write makes the changes of several callers in one batch of the journal, and
 // gives each its error. Only one runs at a time.
-func (s *Store) write(calls []*call) {
+func (s *Store) write(calls iter.Seq[*call]) {
 	err := s.makeRoom()
 	if err == nil {
 		err = s.writeBatch(calls)
 	}
-	for _, c := range calls {
+	if err == nil {
+		return
+	}
+	for c := range calls {
 		if c.err == nil {
 			c.err = err
 		}
 	}
 }
 
-func (s *Store) writeBatch(calls []*call) error {
+func (s *Store) writeBatch(calls iter.Seq[*call]) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	if s.closed {
@@ -35,11 +39,8 @@ func (s *Store) writeBatch(calls []*call) error {
 		return err
 	}
 	defer v.close()
-	p := &pending{
-		view: v, recent: s.recent, before: make([]made, 0, len(calls)),
-		batch: batch{revision: v.revision, body: make([]byte, 0, s.lastBody)},
-	}
-	for _, c := range calls {
+	p := &pending{view: v, recent: s.recent, batch: batch{revision: v.revision, body: make([]byte, 0, s.lastBody)}}
+	for c := range calls {
 		c.err = s.stage(p, c)
 	}
 	s.lastBody = len(p.batch.body)
@@ -48,7 +49,7 @@ func (s *Store) writeBatch(calls []*call) error {
 	}
 	if err := s.journal.append(&p.batch); err != nil {
 		p.undo()
-		for _, c := range calls {
+		for c := range calls {
 			if c.counted {
 				s.countAll(c, -1)
 			}
