@@ -99,7 +99,7 @@ const shardCount = 64
 // An ownerShard is the part of a space that some of its owners are in.
 type ownerShard struct {
 	mu     sync.Mutex // protects what follows; not held while the store works
-	owners table[byOwner]
+	owners table
 	// busy owners wait for the store; the channel, nil if nobody waits for the
 	// owner, is closed when it is done.
 	busy map[string]chan struct{}
@@ -111,7 +111,7 @@ type ownerShard struct {
 // is taken after an ownerShard's.
 type valueShard struct {
 	mu      sync.Mutex // protects records
-	records table[byValue]
+	records table
 }
 
 // hash is where a name belongs: the low bits choose the shard.
@@ -229,15 +229,8 @@ func (sh *ownerShard) indexLocked(e *entry) {
 	sh.owners.set(e)
 }
 
-// dropLocked forgets that an owner has an entry, if it has not another by now.
-func (sh *ownerShard) dropLocked(e *entry) {
-	if sh.owners.get(e.ownerHash, e.owner) == e {
-		sh.owners.remove(e.ownerHash, e.owner)
-	}
-}
-
-// unindex forgets that an owner had an entry that is no more. The caller has
-// no shard's lock.
+// unindex forgets that an owner had an entry that is no more, if it has not
+// another by now. The caller has no shard's lock.
 func (s *leases) unindex(e *entry) {
 	if e == nil {
 		return
@@ -245,7 +238,7 @@ func (s *leases) unindex(e *entry) {
 	sh := s.ownerShard(e)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.dropLocked(e)
+	sh.owners.drop(e)
 }
 
 // load takes note of a record before the space is in use.

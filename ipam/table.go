@@ -5,11 +5,12 @@ import (
 	"math"
 )
 
-// A table finds entries by owner or by value, as K says. It is a hash table
-// of buckets, each a line of memory: with a million entries a lookup costs what
+// A table finds entries by owner, or by value if byValue. It is a hash table of
+// buckets, each a line of memory: with a million entries a lookup costs what
 // it reads from memory, and that is one bucket, mostly, and the entry, if there
 // is one.
-type table[K keyed] struct {
+type table struct {
+	byValue bool
 	buckets []bucket // a power of two of them, or none
 	count   int
 }
@@ -25,23 +26,23 @@ type bucket struct {
 	entries [bucketSize]*entry
 }
 
-// keyed says what entries are found by.
-type keyed interface {
-	key(*entry) string
-	hash(*entry) uint32
+func (t *table) key(e *entry) string {
+	if t.byValue {
+		return e.value
+	}
+	return e.owner
 }
 
-type byOwner struct{}
-type byValue struct{}
-
-func (byOwner) key(e *entry) string  { return e.owner }
-func (byOwner) hash(e *entry) uint32 { return e.ownerHash }
-func (byValue) key(e *entry) string  { return e.value }
-func (byValue) hash(e *entry) uint32 { return e.valueHash }
+func (t *table) hash(e *entry) uint32 {
+	if t.byValue {
+		return e.valueHash
+	}
+	return e.ownerHash
+}
 
 // bucket returns the bucket where a hash belongs, or the one some behind it.
 // The low bits of the hash have chosen the shard.
-func (t *table[K]) bucket(hash uint32, behind int) *bucket {
+func (t *table) bucket(hash uint32, behind int) *bucket {
 	return &t.buckets[(int(hash/shardCount)+behind)&(len(t.buckets)-1)]
 }
 
@@ -50,13 +51,12 @@ func tag(hash uint32) uint8 { return max(1, uint8(hash>>24)) }
 
 // find returns the bucket that has a key, nil if none has, its place there, and
 // how far the bucket is behind the one where the key belongs.
-func (t *table[K]) find(hash uint32, key string) (b *bucket, i, behind int) {
-	var k K
+func (t *table) find(hash uint32, key string) (b *bucket, i, behind int) {
 	tag := tag(hash)
 	for behind := range t.buckets {
 		b := t.bucket(hash, behind)
 		for i, have := range b.tags {
-			if have == tag && k.key(b.entries[i]) == key {
+			if have == tag && t.key(b.entries[i]) == key {
 				return b, i, behind
 			}
 		}
@@ -68,7 +68,7 @@ func (t *table[K]) find(hash uint32, key string) (b *bucket, i, behind int) {
 }
 
 // get returns the entry of a key, or nil.
-func (t *table[K]) get(hash uint32, key string) *entry {
+func (t *table) get(hash uint32, key string) *entry {
 	if b, i, _ := t.find(hash, key); b != nil {
 		return b.entries[i]
 	}
@@ -76,10 +76,9 @@ func (t *table[K]) get(hash uint32, key string) *entry {
 }
 
 // set puts an entry in the place of the one with its key, which it returns.
-func (t *table[K]) set(e *entry) (old *entry) {
-	var k K
-	hash := k.hash(e)
-	if b, i, _ := t.find(hash, k.key(e)); b != nil {
+func (t *table) set(e *entry) (old *entry) {
+	hash := t.hash(e)
+	if b, i, _ := t.find(hash, t.key(e)); b != nil {
 		old, b.entries[i] = b.entries[i], e
 		return old
 	}
@@ -93,7 +92,7 @@ func (t *table[K]) set(e *entry) (old *entry) {
 }
 
 // insert puts in an entry whose key there is not, and reports whether it could.
-func (t *table[K]) insert(hash uint32, e *entry) bool {
+func (t *table) insert(hash uint32, e *entry) bool {
 	for behind := 0; ; behind++ {
 		b := t.bucket(hash, behind)
 		if i := bytes.IndexByte(b.tags[:], 0); i >= 0 {
@@ -108,11 +107,10 @@ func (t *table[K]) insert(hash uint32, e *entry) bool {
 	}
 }
 
-func (t *table[K]) grow() {
-	var k K
+func (t *table) grow() {
 	for n := max(1, 2*len(t.buckets)); ; n *= 2 {
-		larger, ok := table[K]{buckets: make([]bucket, n)}, true
-		t.all(func(e *entry) { ok = ok && larger.insert(k.hash(e), e) })
+		larger, ok := table{byValue: t.byValue, buckets: make([]bucket, n)}, true
+		t.all(func(e *entry) { ok = ok && larger.insert(t.hash(e), e) })
 		if ok {
 			*t = larger
 			return
@@ -121,22 +119,35 @@ func (t *table[K]) grow() {
 }
 
 // remove removes the entry of a key, and returns it.
-func (t *table[K]) remove(hash uint32, key string) *entry {
+func (t *table) remove(hash uint32, key string) *entry {
 	b, i, behind := t.find(hash, key)
 	if b == nil {
 		return nil
 	}
-	for passed := range behind {
-		t.bucket(hash, passed).passed--
-	}
 	old := b.entries[i]
-	b.tags[i], b.entries[i] = 0, nil
-	t.count--
+	t.clear(b, i, behind, hash)
 	return old
 }
 
+// drop removes an entry, if it is there still.
+func (t *table) drop(e *entry) {
+	hash := t.hash(e)
+	if b, i, behind := t.find(hash, t.key(e)); b != nil && b.entries[i] == e {
+		t.clear(b, i, behind, hash)
+	}
+}
+
+// clear empties a place that find has found.
+func (t *table) clear(b *bucket, i, behind int, hash uint32) {
+	for passed := range behind {
+		t.bucket(hash, passed).passed--
+	}
+	b.tags[i], b.entries[i] = 0, nil
+	t.count--
+}
+
 // all calls f with every entry.
-func (t *table[K]) all(f func(*entry)) {
+func (t *table) all(f func(*entry)) {
 	for i := range t.buckets {
 		for _, e := range t.buckets[i].entries {
 			if e != nil {

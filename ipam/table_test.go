@@ -15,7 +15,7 @@ func TestTableAgainstMap(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		s := newLeases("s", &Registry{seed: maphash.MakeSeed()})
-		var tab table[byValue]
+		tab := table{byValue: true}
 		model := map[string]*entry{}
 		size := 1 + rng.IntN(300)
 		for step := range 4000 {
