@@ -13,8 +13,6 @@ type wish struct {
 	accept func(value string) error
 	// pick takes a value from the core.
 	pick func(core) (string, error)
-	// at is when he asks, in nanoseconds since 1970.
-	at int64
 }
 
 // maxLost is how often a call tries again because another process was faster;
@@ -80,7 +78,6 @@ func (s *leases) acquireOnce(ctx context.Context, owner, value string, want wish
 	if err := s.expire(ctx); err != nil {
 		return nil, err
 	}
-	want.at = s.registry.since() // before the owner is looked for: memory is not waited for while the clock is read
 	sh, err := s.enter(ctx, owner)
 	if err != nil {
 		return nil, err
@@ -112,7 +109,7 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 	if err != nil {
 		return nil, nil, err
 	}
-	next := &entry{value: value, owner: owner, since: want.at, ownerHash: sh.hash, valueHash: s.near(value)}
+	next := &entry{value: value, owner: owner, since: s.registry.since(), ownerHash: sh.hash, valueHash: s.near(value)}
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {

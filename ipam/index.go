@@ -118,7 +118,7 @@ type valueShard struct {
 func (s *leases) hash(name string) uint32 { return uint32(maphash.String(s.registry.seed, name)) }
 
 // near is hash for a value. Values that differ in the last character alone
-// belong in buckets beside each other, two digits in one, so that what is given
+// belong in buckets beside each other, three digits in one, so that what is given
 // one after another is on one page of memory, and often on one line.
 func (s *leases) near(value string) uint32 {
 	last := len(value) - 1
@@ -126,7 +126,7 @@ func (s *leases) near(value string) uint32 {
 		return 0
 	}
 	c := uint32(value[last])
-	return s.hash(value[:last]) + c%16/2*shardCount ^ c<<24
+	return s.hash(value[:last]) + c%16/3*shardCount ^ c<<24
 }
 
 // An ownerPlace is where an owner is: its shard, and its hash there.

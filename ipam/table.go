@@ -1,9 +1,6 @@
 package ipam
 
-import (
-	"bytes"
-	"math"
-)
+import "math"
 
 // A table finds entries by owner, or by value if byValue. It is a hash table of
 // buckets, each a line of memory: with a million entries a lookup costs what
@@ -55,7 +52,7 @@ func (t *table) find(hash uint32, key string) (b *bucket, i, behind int) {
 	tag := tag(hash)
 	for behind := range t.buckets {
 		b := t.bucket(hash, behind)
-		for i, have := range b.tags {
+		for i, have := range &b.tags {
 			if have == tag && t.key(b.entries[i]) == key {
 				return b, i, behind
 			}
@@ -95,10 +92,12 @@ func (t *table) set(e *entry) (old *entry) {
 func (t *table) insert(hash uint32, e *entry) bool {
 	for behind := 0; ; behind++ {
 		b := t.bucket(hash, behind)
-		if i := bytes.IndexByte(b.tags[:], 0); i >= 0 {
-			b.tags[i], b.entries[i] = tag(hash), e
-			t.count++
-			return true
+		for i, have := range &b.tags {
+			if have == 0 {
+				b.tags[i], b.entries[i] = tag(hash), e
+				t.count++
+				return true
+			}
 		}
 		if b.passed == math.MaxUint8 {
 			return false
