@@ -73,7 +73,6 @@ func (s *leases) putLocked(ctx context.Context, sh ownerPlace, owner string, bef
 			after.revision = s.registry.generation.Add(1)
 			after.generation = cmp.Or(after.generation, after.revision)
 		}
-		s.registry.writes.Add(1)
 		return nil
 	}
 	changes := []Change{s.changeOf(before, after)}
@@ -96,7 +95,6 @@ func (s *leases) commit(ctx context.Context, changes []Change) error {
 				changes[i].After.stamp(generation)
 			}
 		}
-		s.registry.writes.Add(uint64(len(changes)))
 		return nil
 	}
 	err := s.registry.store.Commit(ctx, changes)

@@ -114,7 +114,8 @@ func (c *wallClock) nanos() int64 {
 	return nanos(now)
 }
 
-// Writes returns how many changes of leases were made durable since Open.
+// Writes returns how many changes of leases were made durable since Open, none
+// without a store.
 func (r *Registry) Writes() uint64 { return r.writes.Load() }
 
 // spaceLocked returns a space, made empty if it is new. Before a registry is
