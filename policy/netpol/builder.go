@@ -26,6 +26,7 @@ type builder struct {
 	conds    []policy.Condition
 	strings  []string
 	text     strings.Builder // of all ids and names of one policy
+	odd      bool            // a selector has a label that is not well formed at first sight
 	tags     []policy.Tag    // of a pod
 	ips      []netip.Addr
 }
@@ -59,10 +60,13 @@ func (b *builder) begin(id, namespace, name string, n size) {
 	b.exprs = slices.Grow(b.exprs[:0], n.conds)
 	b.conds = slices.Grow(b.conds[:0], n.conds)
 	b.strings = slices.Grow(b.strings[:0], n.strings)
+	b.odd = false
 	b.text.Reset()
-	// Each group has an id and a name, each rule a name, each section an id, with
-	// up to 20 bytes after those of the policy.
-	b.text.Grow((n.groups+2)*(len(id)+20) + (n.groups+n.rules+1)*(len(namespace)+len(name)+20))
+	// Each group has an id and a name, each rule a name, and one section an id,
+	// with so many bytes after those of the policy, mostly.
+	const group, rule, section = len("-ingress-0-0"), len(" isolation ingress"), len("-isolation")
+	long := len(namespace) + len("/") + len(name)
+	b.text.Grow(n.groups*(len(id)+long+2*group) + n.rules*(long+rule) + len(id) + section + long)
 	b.id, b.name = id, b.join(namespace, "/", name)
 }
 
@@ -161,14 +165,15 @@ func (b *builder) selected(namespaces, pods *metav1.LabelSelector) policy.Expr {
 	return b.all(start)
 }
 
-// selector adds the conditions of a selector that has been validated: in one
-// order and each once, so that what selects the same by the same terms is equal.
+// selector adds the conditions of a selector that has been validated, but for its
+// labels: in one order and each once, so that what selects the same by the same terms is equal.
 func (b *builder) selector(s *metav1.LabelSelector, of policy.Subject) {
 	if s == nil {
 		return
 	}
 	start := len(b.conds)
 	for k, v := range s.MatchLabels {
+		b.odd = b.odd || !isLabelKey(k) || !isLabelValue(v)
 		b.when(policy.Condition{Subject: of, Operator: policy.Equals, Scope: k, Values: b.list(v)})
 	}
 	for i := range s.MatchExpressions {
@@ -228,13 +233,18 @@ func (b *builder) copied(list []string) []string {
 	return b.strings[start:n:n]
 }
 
-// steps are the numbers of most lists, with a dash before.
-var steps = [...]string{"-0", "-1", "-2", "-3", "-4", "-5", "-6", "-7", "-8", "-9"}
+// numbers are those of most lists.
+var numbers = [...]string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
 
 // numbered returns "ingress-0".
 func (b *builder) numbered(name string, i int) string {
-	if i < len(steps) {
-		return b.join(name, steps[i])
+	switch {
+	case i == 0 && name == "ingress": // what most policies have
+		return "ingress-0"
+	case i == 0 && name == "egress":
+		return "egress-0"
+	case i < len(numbers):
+		return b.join(name, "-", numbers[i])
 	}
 	return b.join(name, "-", strconv.Itoa(i))
 }

@@ -10,17 +10,20 @@ import (
 // selector reports what is wrong with a selector. What is well formed passes
 // by quick looks; for the rest the rules of the API server speak.
 func (f *faults) selector(s *metav1.LabelSelector, at *path) {
-	if !wellFormed(s) {
+	if !wellFormed(s, !f.noLabels) {
 		f.list = append(f.list, metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, at.field())...)
 	}
 }
 
-// wellFormed reports whether the API server has nothing against a selector. It
-// never says so of one that the API server refuses.
-func wellFormed(s *metav1.LabelSelector) bool {
-	for k, v := range s.MatchLabels {
-		if !isLabelKey(k) || !isLabelValue(v) {
-			return false
+// wellFormed reports whether the API server has nothing against a selector, or
+// against all of it but its labels. It never says so of one that the API server
+// refuses.
+func wellFormed(s *metav1.LabelSelector, labels bool) bool {
+	if labels {
+		for k, v := range s.MatchLabels {
+			if !isLabelKey(k) || !isLabelValue(v) {
+				return false
+			}
 		}
 	}
 	for i := range s.MatchExpressions {

@@ -82,8 +82,8 @@ func (c *compiler) compile(np *networkingv1.NetworkPolicy) ([]policy.Group, []po
 	if np == nil {
 		return nil, nil, fmt.Errorf("netpol: no policy: %w", policy.ErrInvalid)
 	}
-	if err := Validate(np); err != nil {
-		return nil, nil, err
+	if validate(np, faults{noLabels: true}) != nil {
+		return nil, nil, Validate(np)
 	}
 	spec := &np.Spec
 	ingress, egress := isolates(spec)
@@ -116,6 +116,11 @@ func (c *compiler) compile(np *networkingv1.NetworkPolicy) ([]policy.Group, []po
 		c.isolate("egress", policy.Egress)
 	}
 	c.section(c.join(c.id, "-isolation"), c.cfg.IsolationPriority, scope, c.rules[n:])
+	if c.odd {
+		if err := Validate(np); err != nil {
+			return nil, nil, err
+		}
+	}
 	return c.groups, c.sections, nil
 }
 

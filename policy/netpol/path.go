@@ -42,7 +42,10 @@ func (p *path) field() *field.Path {
 }
 
 // faults are what is wrong with an object.
-type faults struct{ list field.ErrorList }
+type faults struct {
+	list     field.ErrorList
+	noLabels bool // the labels of selectors are not looked at
+}
 
 func (f *faults) required(at *path, detail string) {
 	f.list = append(f.list, field.Required(at.field(), detail))

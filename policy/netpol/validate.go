@@ -10,8 +10,9 @@ import (
 
 // Validate reports all faults of a policy, as the API server would. It does
 // not allocate where there are none.
-func Validate(np *networkingv1.NetworkPolicy) error {
-	var f faults
+func Validate(np *networkingv1.NetworkPolicy) error { return validate(np, faults{}) }
+
+func validate(np *networkingv1.NetworkPolicy, f faults) error {
 	meta, spec := path{name: "metadata"}, path{name: "spec"}
 	if np.Name == "" {
 		at := meta.child("name")
