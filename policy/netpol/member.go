@@ -43,27 +43,30 @@ func (c *Compiler) PodMember(pod *corev1.Pod, namespaceTags []policy.Tag) (polic
 	if pod.Spec.HostNetwork || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return policy.Member{}, false
 	}
-	b := &c.c
+	// A pod is long, and mostly not in the cache of the CPU: all that is read of
+	// it is read here, to be waited for once.
+	b, ips, node := &c.c, pod.Status.PodIPs, pod.Spec.NodeName
+	m := policy.Member{ID: b.cfg.podID(pod), Kind: PodKind, Namespace: b.cfg.namespace(pod.Namespace), NamespaceTags: namespaceTags, Ports: podPorts(pod)}
 	b.tags = b.cfg.labelTags(b.tags[:0], pod.Labels)
-	if pod.Spec.NodeName != "" {
-		b.tags = append(b.tags, policy.Tag{Scope: b.cfg.nodeScope(), Tag: pod.Spec.NodeName})
+	if node != "" {
+		b.tags = append(b.tags, policy.Tag{Scope: b.cfg.nodeScope(), Tag: node})
 	}
 	b.ips = b.ips[:0]
-	for i := range pod.Status.PodIPs {
-		b.ips = appendAddr(b.ips, pod.Status.PodIPs[i].IP)
+	for i := range ips {
+		b.ips = appendAddr(b.ips, ips[i].IP)
 	}
-	if len(pod.Status.PodIPs) == 0 {
+	if len(ips) == 0 {
 		b.ips = appendAddr(b.ips, pod.Status.PodIP)
 	}
-	return policy.Member{
-		ID: PodID(pod, b.cfg), Kind: PodKind, Namespace: b.cfg.namespace(pod.Namespace), Tags: b.tags,
-		NamespaceTags: namespaceTags, IPs: b.ips, Ports: podPorts(pod),
-	}, true
+	m.Tags, m.IPs = b.tags, b.ips
+	return m, true
 }
 
 // PodID returns the id of a pod's member.
-func PodID(pod *corev1.Pod, cfg Config) string {
-	return cfg.id(pod.UID, "pod", pod.Namespace, "/", pod.Name)
+func PodID(pod *corev1.Pod, cfg Config) string { return cfg.podID(pod) }
+
+func (c *Config) podID(pod *corev1.Pod) string {
+	return c.id(pod.UID, "pod", pod.Namespace, "/", pod.Name)
 }
 
 // podPorts are the named ports of a pod's containers, and of its init containers
