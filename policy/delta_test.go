@@ -57,7 +57,7 @@ func (l *ledger) enter(t *testing.T, d policy.Delta) {
 
 // Deltas alone tell who is in which group, and which rules apply to which port.
 func TestDeltaProperty(t *testing.T) {
-	for seed := range worlds(t, 60) {
+	for seed := range world.Worlds(t, 60) {
 		rnd := rand.New(rand.NewPCG(seed, 8))
 		l := ledger{groups: map[string]map[string]bool{}, ports: map[string]map[policy.RuleID]bool{}, all: map[policy.RuleID]bool{}}
 		e := policy.NewEngine(policy.Config{Changed: func(d policy.Delta) { l.enter(t, d) }})

@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -16,17 +14,6 @@ import (
 	"github.com/tierloom/tierloom/policy"
 	"github.com/tierloom/tierloom/policy/internal/world"
 )
-
-// worlds is how many worlds a property is tried on: some, or TIERLOOM_WORLDS.
-func worlds(t *testing.T, some uint64) uint64 {
-	v := os.Getenv("TIERLOOM_WORLDS")
-	if v == "" {
-		return some
-	}
-	n, err := strconv.ParseUint(v, 10, 32)
-	require.NoError(t, err, "TIERLOOM_WORLDS")
-	return n
-}
 
 func text(t *testing.T, v any) string {
 	b, err := json.MarshalIndent(v, "", " ")

@@ -15,7 +15,7 @@ import (
 // A table decides as the program that it is made of.
 func TestTableProperty(t *testing.T) {
 	counts := map[policy.Action]int{}
-	for seed := range worlds(t, 120) {
+	for seed := range world.Worlds(t, 120) {
 		rnd := rand.New(rand.NewPCG(seed, 9))
 		w := world.New(rnd)
 		e, err := w.Engine(rnd)

@@ -16,7 +16,7 @@ import (
 // scratch, by an engine that the objects reach in another order; a change that
 // is undone leaves no trace; and both decide as the objects do.
 func TestViewProperty(t *testing.T) {
-	for seed := range worlds(t, 60) {
+	for seed := range world.Worlds(t, 60) {
 		rnd := rand.New(rand.NewPCG(seed, 10))
 		cfg := policy.Config{Default: []policy.Action{policy.Drop, policy.Allow}[seed%2]}
 		e := policy.NewEngine(cfg)

@@ -12,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/internal/world"
 	"github.com/tierloom/tierloom/policy/netpol"
 )
 
@@ -197,7 +198,7 @@ func sameProgram(a, b *policy.Program) bool { c := policy.Diff(a, b); return c.I
 // hosts make of the changes is what is compiled from scratch, in whatever order
 // the objects come; and both decide as the objects do, and a table of a port too.
 func TestViews(t *testing.T) {
-	n := worlds(t, 40)
+	n := world.Worlds(t, 40)
 	counts := map[policy.Action]int{}
 	for seed := range n {
 		rnd := rand.New(rand.NewPCG(seed, 11))

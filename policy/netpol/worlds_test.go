@@ -6,9 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -18,19 +16,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierloom/tierloom/policy"
+	"github.com/tierloom/tierloom/policy/internal/world"
 	"github.com/tierloom/tierloom/policy/netpol"
 )
-
-// worlds is how many random worlds are tried: some, or TIERLOOM_WORLDS.
-func worlds(t *testing.T, some uint64) uint64 {
-	v := os.Getenv("TIERLOOM_WORLDS")
-	if v == "" {
-		return some
-	}
-	n, err := strconv.ParseUint(v, 10, 32)
-	require.NoError(t, err, "TIERLOOM_WORLDS")
-	return n
-}
 
 // A cluster is Kubernetes objects, and an Engine that is told of each change.
 type cluster struct {
@@ -300,7 +288,7 @@ func (c *cluster) String() string { return strings.Join(c.steps, "; ") }
 // says; and it is what it was when all is undone.
 func TestWorlds(t *testing.T) {
 	counts := map[bool]int{}
-	n := worlds(t, 100)
+	n := world.Worlds(t, 100)
 	for seed := range n {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		c := newCluster(t, rnd)

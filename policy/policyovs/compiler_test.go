@@ -3,9 +3,7 @@ package policyovs_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -17,16 +15,6 @@ import (
 	"github.com/tierloom/tierloom/policy/internal/world"
 	"github.com/tierloom/tierloom/policy/policyovs"
 )
-
-// worlds is how many worlds a property is tried on: n, or TIERLOOM_WORLDS.
-func worlds(t *testing.T, n uint64) uint64 {
-	if s := os.Getenv("TIERLOOM_WORLDS"); s != "" {
-		var err error
-		n, err = strconv.ParseUint(s, 10, 32)
-		require.NoError(t, err, "TIERLOOM_WORLDS")
-	}
-	return n
-}
 
 // A story is a Compiler that follows an Engine whose objects change.
 type story struct {
@@ -179,7 +167,7 @@ func settled(before *policy.Program, c policy.Change) bool {
 // is undone leaves no trace.
 func TestCompilerProperty(t *testing.T) {
 	exact := 0
-	for seed := range worlds(t, 60) {
+	for seed := range world.Worlds(t, 60) {
 		s := newStory(t, seed)
 		for range 25 {
 			undo, err := s.h.Step(s.rnd, s.e)

@@ -132,7 +132,7 @@ func describe(k policy.Packet) string {
 func TestSwitchProperty(t *testing.T) {
 	b := newBench(t)
 	tries, conjunctions := map[policy.Action]int{}, 0
-	for seed := range worlds(t, 100) {
+	for seed := range world.Worlds(t, 100) {
 		s := newStory(t, seed)
 		for range 40 {
 			_, err := s.h.Step(s.rnd, s.e)

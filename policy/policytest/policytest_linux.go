@@ -3,8 +3,6 @@ package policytest
 import (
 	"context"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/tierloom/tierloom/policy"
@@ -43,19 +41,5 @@ func Run(t *testing.T, cfg Config, backend func(t testing.TB, lab *Lab) Backend)
 
 // withPorts are the pods whose ports have rules.
 var withPorts = []string{"m0", "m1", "m2", "m3"}
-
-// number reads an environment variable.
-func number(t testing.TB, name string, otherwise int) int {
-	t.Helper()
-	s := os.Getenv(name)
-	if s == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
 
 func source(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 11)) }

@@ -99,8 +99,8 @@ type stream struct {
 func updates(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
 	lab := NewLab(t, cfg.Routed)
 	b := backend(t, lab)
-	seed := uint64(number(t, "TIERLOOM_SEED", 1))
-	n := number(t, "TIERLOOM_UPDATES", cmp.Or(cfg.Updates, 100))
+	seed := world.Number(t, "TIERLOOM_SEED", 1)
+	n := int(world.Number(t, "TIERLOOM_UPDATES", uint64(cmp.Or(cfg.Updates, 100))))
 	rnd := source(seed)
 	w := world.New(rnd)
 	s, err := newStream(rnd, lab, w)

@@ -28,10 +28,10 @@ func worlds(t *testing.T, cfg Config, backend func(testing.TB, *Lab) Backend) {
 	b := backend(t, lab)
 	s := serve(t, lab)
 	p := &prober{lab: lab}
-	seed := uint64(number(t, "TIERLOOM_SEED", 1))
+	seed := world.Number(t, "TIERLOOM_SEED", 1)
 	counts := map[string]int{}
-	for i := range number(t, "TIERLOOM_WORLDS", cmp.Or(cfg.Worlds, 30)) {
-		one := seed<<32 + uint64(i)
+	for i := range world.Worlds(t, uint64(cmp.Or(cfg.Worlds, 30))) {
+		one := seed<<32 + i
 		tryWorld(t, cfg, one, b, s, p, counts)
 		if t.Failed() {
 			t.Fatalf("seed %d (world %d)", one, i)
