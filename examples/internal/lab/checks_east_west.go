@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tierloom/tierloom/examples/internal/model"
@@ -106,9 +107,11 @@ func (l *Lab) checkReachability(ctx context.Context) error {
 	const group = "reachability"
 	type tally struct {
 		pairs, tcp, icmp, own int
-		failed                string // the first that did not answer
+		failed                string // one that did not answer
 	}
 	tallies := map[string]*tally{}
+	var mu sync.Mutex // protects what tallies have but pairs
+	var tries []func()
 	pods := l.podList()
 	for _, a := range pods {
 		for _, b := range pods {
@@ -121,19 +124,26 @@ func (l *Lab) checkReachability(ctx context.Context) error {
 			}
 			t := tallies[rel]
 			t.pairs++
-			if r, err := l.probe(ctx, a.machine(), "tcp", netip.AddrPortFrom(b.ip, b.tcp[0])); err == nil && r.name == b.String() {
-				t.tcp++
-				if r.peer.Addr() == a.ip {
-					t.own++
+			tries = append(tries, func() {
+				r, err := l.probe(ctx, a.machine(), "tcp", netip.AddrPortFrom(b.ip, b.tcp[0]))
+				pinged := l.ping(a.machine(), b.ip, 1, patience) == nil
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil && r.name == b.String() {
+					t.tcp++
+					if r.peer.Addr() == a.ip {
+						t.own++
+					}
+				} else if t.failed == "" {
+					t.failed = fmt.Sprintf(", %s -> %s: %s %s", a, b, r.name, errText(err))
 				}
-			} else if t.failed == "" {
-				t.failed = fmt.Sprintf(", %s -> %s: %s %s", a, b, r.name, errText(err))
-			}
-			if l.ping(a.machine(), b.ip, 1, patience) == nil {
-				t.icmp++
-			}
+				if pinged {
+					t.icmp++
+				}
+			})
 		}
 	}
+	together(tries)
 	for _, rel := range []string{
 		"same node, same namespace", "same node, other namespace", "other node, same host, same namespace",
 		"other node, same host, other namespace", "other host, same namespace", "other host, other namespace",

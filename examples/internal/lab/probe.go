@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tierloom/tierloom/ovs/ovstest"
@@ -26,6 +27,21 @@ const (
 	// it took is told.
 	settling = 30 * time.Second
 )
+
+// together makes tries, so many at a time that a fabric where none is answered is
+// found out in minutes.
+func together(tries []func()) {
+	gate := make(chan struct{}, 24)
+	var wg sync.WaitGroup
+	for _, try := range tries {
+		wg.Go(func() {
+			gate <- struct{}{}
+			defer func() { <-gate }()
+			try()
+		})
+	}
+	wg.Wait()
+}
 
 // A reply is what a workload said: who it is and how it saw the prober.
 type reply struct {
