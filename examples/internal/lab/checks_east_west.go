@@ -143,7 +143,7 @@ func (l *Lab) checkReachability(ctx context.Context) error {
 			})
 		}
 	}
-	together(tries)
+	together(ctx, tries)
 	for _, rel := range []string{
 		"same node, same namespace", "same node, other namespace", "other node, same host, same namespace",
 		"other node, same host, other namespace", "other host, same namespace", "other host, other namespace",

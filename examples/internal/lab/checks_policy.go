@@ -153,7 +153,7 @@ func (l *Lab) tryAll(ctx context.Context) (permits, denials int, wrong []string,
 			}
 		}
 	}
-	together(tries)
+	together(ctx, tries)
 	slices.Sort(wrong)
 	return permits, denials, wrong, nil
 }

@@ -28,16 +28,18 @@ const (
 	settling = 30 * time.Second
 )
 
-// together makes tries, so many at a time that a fabric where none is answered is
-// found out in minutes.
-func together(tries []func()) {
+// together makes tries until the context ends, so many at a time that a fabric
+// where none is answered is found out in minutes.
+func together(ctx context.Context, tries []func()) {
 	gate := make(chan struct{}, 24)
 	var wg sync.WaitGroup
 	for _, try := range tries {
 		wg.Go(func() {
 			gate <- struct{}{}
 			defer func() { <-gate }()
-			try()
+			if ctx.Err() == nil {
+				try()
+			}
 		})
 	}
 	wg.Wait()
