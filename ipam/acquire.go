@@ -105,11 +105,12 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		}
 		return mine, nil, nil
 	}
+	next := &entry{owner: owner, ownerHash: sh.hash}
 	value, before, err := s.chooseLocked(mine, value, want)
 	if err != nil {
 		return nil, nil, err
 	}
-	next := &entry{value: value, owner: owner, since: s.registry.since(), ownerHash: sh.hash, valueHash: s.near(value)}
+	next.value, next.valueHash, next.since = value, s.near(value), s.registry.since()
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {

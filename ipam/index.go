@@ -112,21 +112,25 @@ type ownerShard struct {
 type valueShard struct {
 	mu      sync.Mutex // protects records
 	records table
+	_       [16]byte // a shard is as large as a line of memory, so that shards do not much disturb each other
 }
 
 // hash is where a name belongs: the low bits choose the shard.
 func (s *leases) hash(name string) uint32 { return uint32(maphash.String(s.registry.seed, name)) }
 
-// near is hash for a value. Values that differ in the last character alone
-// belong in buckets beside each other, three digits in one, so that what is given
-// one after another is on one page of memory, and often on one line.
+// near is hash for a value. Values that differ in the last character are in
+// different shards, so that those who are given one after another at once do not
+// wait for each other. Of values that differ in the character before, three
+// digits are in one bucket, and others beside it: what is given one after
+// another is on few pages of memory, and often on one line.
 func (s *leases) near(value string) uint32 {
-	last := len(value) - 1
-	if last < 0 {
-		return 0
+	n := len(value)
+	if n < 2 {
+		return s.hash(value)
 	}
-	c := uint32(value[last])
-	return s.hash(value[:last]) + c%16/3*shardCount ^ c<<24
+	h, tens, ones := s.hash(value[:n-2]), uint32(value[n-2]), uint32(value[n-1])
+	shard := (h + ones) % shardCount
+	return (h - h%shardCount + tens%16/3*shardCount) ^ tens<<24 | shard
 }
 
 // An ownerPlace is where an owner is: its shard, and its hash there.
@@ -148,7 +152,7 @@ func (s *leases) valueShard(hash uint32) *valueShard { return &s.values[hash%sha
 func (s *leases) of(value string) *entry {
 	h := s.near(value)
 	sh := s.valueShard(h)
-	sh.mu.Lock()
+	lock(&sh.mu)
 	defer sh.mu.Unlock()
 	return sh.records.get(h, value)
 }
@@ -164,7 +168,7 @@ func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 		h = s.near(value)
 	}
 	sh := s.valueShard(h)
-	sh.mu.Lock()
+	lock(&sh.mu)
 	if e == nil {
 		prior = sh.records.remove(h, value)
 	} else {
@@ -212,7 +216,7 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 	e := s.entry(*rec)
 	s.unindex(s.learn(value, e, taken))
 	sh := s.ownerShard(e)
-	sh.mu.Lock()
+	lock(&sh.mu)
 	sh.indexLocked(e)
 	sh.mu.Unlock()
 	return e
@@ -236,7 +240,7 @@ func (s *leases) unindex(e *entry) {
 		return
 	}
 	sh := s.ownerShard(e)
-	sh.mu.Lock()
+	lock(&sh.mu)
 	defer sh.mu.Unlock()
 	sh.owners.drop(e)
 }
@@ -255,7 +259,7 @@ func (s *leases) load(rec Record) {
 func (s *leases) each(f func(*entry)) {
 	for i := range s.values {
 		sh := &s.values[i]
-		sh.mu.Lock()
+		lock(&sh.mu)
 		sh.records.all(f)
 		sh.mu.Unlock()
 	}

@@ -79,7 +79,7 @@ func (s *leases) Leases() iter.Seq[Lease] {
 // Lease returns what the owner holds.
 func (s *leases) Lease(owner string) (Lease, bool) {
 	sh := s.place(owner)
-	sh.mu.Lock()
+	lock(&sh.mu)
 	defer sh.mu.Unlock()
 	if e := sh.owners.get(sh.hash, owner); e != nil && e.held() {
 		return s.lease(e), true
@@ -109,7 +109,7 @@ func (s *leases) enter(ctx context.Context, owner string) (ownerPlace, error) {
 func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (ownerPlace, error) {
 	sh := s.place(owner)
 	for {
-		sh.mu.Lock()
+		lock(&sh.mu)
 		wait := sh.waitLocked(owner)
 		if wait == nil && !inside {
 			wait = sh.gate
@@ -153,7 +153,7 @@ func (sh *ownerShard) workLocked(owner string, work func() error) error {
 	sh.busy[owner] = nil
 	sh.mu.Unlock()
 	defer func() {
-		sh.mu.Lock()
+		lock(&sh.mu)
 		done := sh.busy[owner]
 		delete(sh.busy, owner)
 		if done != nil {
@@ -196,7 +196,7 @@ func (s *leases) emptied(ctx context.Context) error {
 	for i := range s.owners {
 		for sh := &s.owners[i]; ; {
 			var wait chan struct{}
-			sh.mu.Lock()
+			lock(&sh.mu)
 			for owner := range sh.busy {
 				wait = sh.waitLocked(owner)
 				break

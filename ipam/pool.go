@@ -28,12 +28,12 @@ type AddressConfig struct {
 // the first 2^48, and Reserve any. Make one with [NewPool]. It may be used
 // concurrently. What it refuses is a [*RefusedError].
 type Pool struct {
-	mu      sync.Mutex // protects what follows
+	mu      sync.Mutex // protects what follows; what changes with each address is beside it
+	cursor  uint64
+	used    bitset // numbers in use, and excluded ones
 	layout  *layout
-	used    *bitset             // numbers in use, and excluded ones
 	far     map[netip.Addr]bool // in use without a number
 	leaving map[netip.Addr]bool // in use, but no longer given
-	cursor  uint64
 	gauge   gauge
 }
 
@@ -52,13 +52,13 @@ func NewPool(cfg AddressConfig) (*Pool, error) {
 
 // giveLocked makes the pool an empty one of a layout.
 func (p *Pool) giveLocked(l *layout, w Watermarks) {
-	p.layout, p.used, p.far = l, l.excluded.clone(), map[netip.Addr]bool{}
+	p.layout, p.used, p.far = l, *l.excluded.clone(), map[netip.Addr]bool{}
 	p.cursor, p.gauge = 0, w.gauge(l.total)
 }
 
 // Allocate returns a free address, or [ErrExhausted].
 func (p *Pool) Allocate() (netip.Addr, error) {
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	n, ok := p.used.next(p.cursor)
 	if !ok {
@@ -94,7 +94,7 @@ func AllocatePair(a, b *Pool) (netip.Addr, netip.Addr, error) {
 
 // Reserve takes a specific address, or returns [ErrOutOfRange] or [ErrInUse].
 func (p *Pool) Reserve(a netip.Addr) error {
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	n, numbered, given := p.layout.gives(a)
 	switch {
@@ -121,7 +121,7 @@ func (p *Pool) takeLocked(a netip.Addr, n uint64, numbered bool) bool {
 
 // Release frees an address; one that is free or not of the pool is no error.
 func (p *Pool) Release(a netip.Addr) {
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	n, numbered, given := p.layout.gives(a)
 	switch {
@@ -137,7 +137,7 @@ func (p *Pool) Release(a netip.Addr) {
 
 // Contains reports whether the pool may give the address.
 func (p *Pool) Contains(a netip.Addr) bool {
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	_, _, given := p.layout.gives(a)
 	return given
@@ -151,7 +151,7 @@ func (p *Pool) Reconfigure(cfg AddressConfig) error {
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	before, used, others := p.layout, p.used, p.othersLocked()
 	var last netip.Addr
@@ -193,7 +193,7 @@ func (p *Pool) othersLocked() []netip.Addr {
 // All calls yield with each address that is in use as it is called, those that
 // are leaving last, until it returns false. Yield may use the pool.
 func (p *Pool) All(yield func(netip.Addr) bool) {
-	p.mu.Lock()
+	lock(&p.mu)
 	l, used, others := p.layout, p.used.clone(), p.othersLocked()
 	p.mu.Unlock()
 	if !used.all(func(n uint64) bool { return l.excluded.has(n) || yield(l.address(n)) }) {
@@ -208,7 +208,7 @@ func (p *Pool) All(yield func(netip.Addr) bool) {
 
 // Leaving returns, sorted, what is in use but no longer of the pool.
 func (p *Pool) Leaving() []netip.Addr {
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.leavingLocked()
 }
@@ -224,7 +224,7 @@ func (p *Pool) inUseLocked() uint64 {
 // Usage returns how many addresses are in use and how many there are, at most
 // [math.MaxUint64]. What is leaving is in neither.
 func (p *Pool) Usage() (used, total uint64) {
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.inUseLocked(), p.layout.total
 }
@@ -232,14 +232,14 @@ func (p *Pool) Usage() (used, total uint64) {
 // NearlyFull reports whether use has reached the high watermark and not yet
 // fallen to the low one since.
 func (p *Pool) NearlyFull() bool {
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.gauge.high
 }
 
 // String returns the first and last address of each run, of the first few.
 func (p *Pool) String() string {
-	p.mu.Lock()
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.layout.String()
 }

@@ -1,6 +1,9 @@
 package ipam
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // A table finds entries by owner, or by value if byValue. It is a hash table of
 // buckets, each a line of memory: with a million entries a lookup costs what
@@ -17,10 +20,35 @@ const bucketSize = 7
 
 // A bucket has entries that belong in it, or in one before it that was full.
 type bucket struct {
-	tags [bucketSize]uint8 // some of the hash of each entry, 0 for no entry
-	// passed is how many entries are behind the bucket because it was full.
-	passed  uint8
+	// tags is a byte for each entry, some of its hash, 0 for no entry, and in
+	// the highest byte how many entries are behind the bucket because it was full.
+	tags    uint64
 	entries [bucketSize]*entry
+}
+
+const (
+	everyTag  = 0x0001_0101_0101_0101
+	highBits  = everyTag << 7
+	onePassed = 1 << 56
+	maxPassed = math.MaxUint8
+)
+
+// places returns the bits of the places whose tag may be the given one: the
+// lowest is, and of those above it mostly only what is, too.
+func (b *bucket) places(tag uint8) uint64 {
+	x := b.tags ^ everyTag*uint64(tag)
+	return (x - everyTag) &^ x & highBits
+}
+
+// place returns the lowest place of places.
+func place(places uint64) int { return bits.TrailingZeros64(places) / 8 }
+
+func (b *bucket) passed() uint64 { return b.tags >> 56 }
+
+// put puts an entry, or none, in a place.
+func (b *bucket) put(i int, tag uint8, e *entry) {
+	b.tags = b.tags&^(0xff<<(8*i)) | uint64(tag)<<(8*i)
+	b.entries[i] = e
 }
 
 func (t *table) key(e *entry) string {
@@ -52,12 +80,12 @@ func (t *table) find(hash uint32, key string) (b *bucket, i, behind int) {
 	tag := tag(hash)
 	for behind := range t.buckets {
 		b := t.bucket(hash, behind)
-		for i, have := range &b.tags {
-			if have == tag && t.key(b.entries[i]) == key {
+		for places := b.places(tag); places != 0; places &= places - 1 {
+			if i := place(places); b.entries[i] != nil && t.key(b.entries[i]) == key {
 				return b, i, behind
 			}
 		}
-		if b.passed == 0 {
+		if b.passed() == 0 {
 			break
 		}
 	}
@@ -92,17 +120,15 @@ func (t *table) set(e *entry) (old *entry) {
 func (t *table) insert(hash uint32, e *entry) bool {
 	for behind := 0; ; behind++ {
 		b := t.bucket(hash, behind)
-		for i, have := range &b.tags {
-			if have == 0 {
-				b.tags[i], b.entries[i] = tag(hash), e
-				t.count++
-				return true
-			}
+		if free := b.places(0); free != 0 {
+			b.put(place(free), tag(hash), e)
+			t.count++
+			return true
 		}
-		if b.passed == math.MaxUint8 {
+		if b.passed() == maxPassed {
 			return false
 		}
-		b.passed++
+		b.tags += onePassed
 	}
 }
 
@@ -139,9 +165,9 @@ func (t *table) drop(e *entry) {
 // clear empties a place that find has found.
 func (t *table) clear(b *bucket, i, behind int, hash uint32) {
 	for passed := range behind {
-		t.bucket(hash, passed).passed--
+		t.bucket(hash, passed).tags -= onePassed
 	}
-	b.tags[i], b.entries[i] = 0, nil
+	b.put(i, 0, nil)
 	t.count--
 }
 
