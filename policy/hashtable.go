@@ -5,86 +5,124 @@ import "iter"
 // A hashtable holds values by hashes. Several values may have one hash: whoever
 // looks for one says which it is. It does not change under a loop over it. The
 // zero value is empty.
+//
+// The values are in a list, where those that came together are together in
+// memory; the table is of places in that list, and small.
 type hashtable[T any] struct {
-	cells []cell[T] // a power of two, with a free one
+	// slots are a power of two, some of them free, which is 0. In the low bits, as
+	// many as it takes to number the slots, is a place in the list, plus one; in
+	// the others are those of the upper half of the value's hash. A value has the
+	// first slot that was free from where the lower half says, round the end.
+	slots []uint32
+	cells []*[chunkSize]cell[T]
 	n     int
 }
 
-// A cell is free if it has no value. A value is in the first cell from where its
-// hash says, round the end, that was free.
 type cell[T any] struct {
 	hash  uint64
 	value *T
 }
 
-const minCells = 16
+const (
+	minSlots  = 16
+	chunkSize = 128
+)
+
+func (t *hashtable[T]) cell(place uint32) *cell[T] {
+	return &t.cells[place/chunkSize][place%chunkSize]
+}
+
+// find returns the slot of a value with a hash that is the one, and its cell,
+// nil if there is none.
+func (t *hashtable[T]) find(hash uint64, is func(*T) bool) (slot uint32, c *cell[T]) {
+	if t.n == 0 {
+		return 0, nil
+	}
+	mask := uint32(len(t.slots) - 1)
+	for i := uint32(hash) & mask; t.slots[i] != 0; i = (i + 1) & mask {
+		if s := t.slots[i]; (s^uint32(hash>>32))&^mask == 0 {
+			if c := t.cell(s&mask - 1); c.hash == hash && is(c.value) {
+				return i, c
+			}
+		}
+	}
+	return 0, nil
+}
 
 // get returns the value with a hash that is the one, nil if none is.
 func (t *hashtable[T]) get(hash uint64, is func(*T) bool) *T {
-	if t.n == 0 {
-		return nil
+	if _, c := t.find(hash, is); c != nil {
+		return c.value
 	}
-	mask := uint64(len(t.cells) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		c := &t.cells[i]
-		if c.value == nil || c.hash == hash && is(c.value) {
-			return c.value
-		}
-	}
+	return nil
 }
 
 // add adds a value that is not there.
 func (t *hashtable[T]) add(hash uint64, v *T) {
-	if 4*t.n >= 3*len(t.cells) {
-		old := t.cells
-		t.cells = make([]cell[T], max(2*len(old), minCells))
-		for _, c := range old {
-			if c.value != nil {
-				t.put(c)
-			}
-		}
+	if t.n == len(t.cells)*chunkSize {
+		t.cells = append(t.cells, new([chunkSize]cell[T]))
 	}
-	t.put(cell[T]{hash, v})
+	*t.cell(uint32(t.n)) = cell[T]{hash, v}
 	t.n++
-}
-
-func (t *hashtable[T]) put(c cell[T]) {
-	mask := uint64(len(t.cells) - 1)
-	i := c.hash & mask
-	for t.cells[i].value != nil {
-		i = (i + 1) & mask
-	}
-	t.cells[i] = c
-}
-
-// remove removes a value; it need not be there.
-func (t *hashtable[T]) remove(hash uint64, v *T) {
-	if t.n == 0 {
+	if 4*t.n <= 3*len(t.slots) {
+		t.put(uint32(t.n - 1))
 		return
 	}
-	mask := uint64(len(t.cells) - 1)
-	i := hash & mask
-	for ; t.cells[i].value != v; i = (i + 1) & mask {
-		if t.cells[i].value == nil {
-			return
-		}
+	t.slots = make([]uint32, max(2*len(t.slots), minSlots))
+	for place := range t.n {
+		t.put(uint32(place))
 	}
-	// What follows without a gap comes nearer to where it wants to be.
-	for j := (i + 1) & mask; t.cells[j].value != nil; j = (j + 1) & mask {
-		if wants := t.cells[j].hash & mask; (j-wants)&mask >= (j-i)&mask {
-			t.cells[i] = t.cells[j]
+}
+
+// put gives a slot to what is at a place.
+func (t *hashtable[T]) put(place uint32) {
+	mask, hash := uint32(len(t.slots)-1), t.cell(place).hash
+	i := uint32(hash) & mask
+	for t.slots[i] != 0 {
+		i = (i + 1) & mask
+	}
+	t.slots[i] = uint32(hash>>32)&^mask | (place + 1)
+}
+
+// remove removes a value; it need not be there. The last takes its place in the list.
+func (t *hashtable[T]) remove(hash uint64, v *T) {
+	slot, c := t.find(hash, func(w *T) bool { return w == v })
+	if c == nil {
+		return
+	}
+	last := t.cell(uint32(t.n - 1))
+	if c != last {
+		i, _ := t.find(last.hash, func(w *T) bool { return w == last.value })
+		mask := uint32(len(t.slots) - 1)
+		t.slots[i] = t.slots[i]&^mask | t.slots[slot]&mask
+		*c = *last
+	}
+	*last = cell[T]{}
+	t.n--
+	t.free(slot)
+	if spare := len(t.cells) - 2; t.n <= spare*chunkSize {
+		t.cells[spare+1] = nil
+		t.cells = t.cells[:spare+1]
+	}
+}
+
+// free empties a slot. What follows without a gap comes nearer to where it wants to be.
+func (t *hashtable[T]) free(i uint32) {
+	mask := uint32(len(t.slots) - 1)
+	for j := (i + 1) & mask; t.slots[j] != 0; j = (j + 1) & mask {
+		if wants := uint32(t.cell(t.slots[j]&mask-1).hash) & mask; (j-wants)&mask >= (j-i)&mask {
+			t.slots[i] = t.slots[j]
 			i = j
 		}
 	}
-	t.cells[i] = cell[T]{}
-	t.n--
+	t.slots[i] = 0
 }
 
 // all are the values in no order.
 func (t *hashtable[T]) all() iter.Seq[*T] {
 	return func(yield func(*T) bool) {
-		for i := range t.cells {
-			if v := t.cells[i].value; v != nil && !yield(v) {
+		for place := range t.n {
+			if !yield(t.cell(uint32(place)).value) {
 				return
 			}
 		}
