@@ -43,6 +43,7 @@ type Engine struct {
 	mark       uint64                 // the last that a search left on what it had seen
 
 	asked *group // the last that was asked for by id
+	read  uint32 // what was read ahead, of no meaning
 
 	// For reuse by one method each.
 	keys    []uint64
@@ -77,9 +78,10 @@ func (e *Engine) SetMember(o Member) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	hash := e.hash.id(o.ID)
+	hash, profile := e.hash.id(o.ID), e.profileHash(&o)
+	e.read += e.members.ahead(hash) + e.profiles.ahead(profile)
 	m := e.members.get(hash, func(m *member) bool { return m.id == o.ID })
-	to := e.profileLocked(&o)
+	to := e.profileLocked(&o, profile)
 	if m == nil {
 		m = &member{id: o.ID}
 		m.address(o.IPs)
@@ -140,6 +142,7 @@ func (e *Engine) SetGroup(o Group) error {
 	if err := e.cycleLocked(&o); err != nil {
 		return err
 	}
+	e.read += e.groups.ahead(e.hash.id(o.ID))
 	var sel *selector
 	if x := o.criteria(); !x.IsZero() {
 		sel = e.selectorLocked(x)
@@ -181,7 +184,9 @@ func (e *Engine) SetSection(o Section) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	hash := e.hash.id(o.ID)
-	old, s := e.sections.get(hash, func(s *section) bool { return s.id == o.ID }), e.newSectionLocked(&o)
+	e.read += e.sections.ahead(hash)
+	s := e.newSectionLocked(&o)
+	old := e.sections.get(hash, func(s *section) bool { return s.id == o.ID })
 	if old != nil {
 		e.detachLocked(old)
 		e.sections.remove(hash, old)

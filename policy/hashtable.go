@@ -49,6 +49,15 @@ func (t *hashtable[T]) find(hash uint64, is func(*T) bool) (slot uint32, c *cell
 	return 0, nil
 }
 
+// ahead reads where a hash belongs, before it is looked up: what does not depend
+// on each other comes from memory at once.
+func (t *hashtable[T]) ahead(hash uint64) (slot uint32) {
+	if len(t.slots) > 0 {
+		slot = t.slots[uint32(hash)&uint32(len(t.slots)-1)]
+	}
+	return slot
+}
+
 // get returns the value with a hash that is the one, nil if none is.
 func (t *hashtable[T]) get(hash uint64, is func(*T) bool) *T {
 	if _, c := t.find(hash, is); c != nil {
@@ -64,7 +73,7 @@ func (t *hashtable[T]) add(hash uint64, v *T) {
 	}
 	*t.cell(uint32(t.n)) = cell[T]{hash, v}
 	t.n++
-	if 4*t.n <= 3*len(t.slots) {
+	if 8*t.n <= 7*len(t.slots) {
 		t.put(uint32(t.n - 1))
 		return
 	}

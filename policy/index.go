@@ -75,6 +75,9 @@ func (e *Engine) indexProfileLocked(p *profile) {
 	p.at = make([]place, 0, 4+3*len(p.Tags)+2*len(p.NamespaceTags))
 	e.keys = e.hash.keysOf(p, e.keys[:0])
 	for _, k := range e.keys {
+		e.read += e.postings.ahead(k)
+	}
+	for _, k := range e.keys {
 		x := e.postingLocked(k)
 		if n := len(x.profiles); n > 0 && x.profiles[n-1] == p {
 			continue // two tags of one scope

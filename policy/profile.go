@@ -103,10 +103,15 @@ func sameTags(a, b []Tag) bool {
 	return true
 }
 
-// profileLocked returns the profile of a member, a new one if need be.
-func (e *Engine) profileLocked(m *Member) *profile {
+// profileHash returns the hash of a member's profile.
+func (e *Engine) profileHash(m *Member) uint64 {
 	_, named := e.named[m.ID]
-	h := e.hash.profile(m, named)
+	return e.hash.profile(m, named)
+}
+
+// profileLocked returns the profile of a member by its hash, a new one if need be.
+func (e *Engine) profileLocked(m *Member, h uint64) *profile {
+	_, named := e.named[m.ID]
 	if p := e.profiles.get(h, func(p *profile) bool { return p.is(m, named) }); p != nil {
 		return p
 	}

@@ -142,7 +142,7 @@ func (e *Engine) nameLocked(id string, n int) {
 		return
 	}
 	o := m.object()
-	from, to := m.profile, e.profileLocked(&o)
+	from, to := m.profile, e.profileLocked(&o, e.profileHash(&o))
 	from.remove(m)
 	to.add(m)
 	e.dropLocked(from)
