@@ -47,9 +47,8 @@ type Store struct {
 	// file.
 	owned map[uint64]int
 	// recent is what the journal has since the last move began.
-	recent changes
-	// lastBody is the size of what was written last, in lastPut changes.
-	lastBody, lastPut int
+	recent   changes
+	lastBody int // the size of what was written last
 
 	// mu protects what follows; who writes it has the turn, too, but for who
 	// ends a move.

@@ -39,14 +39,11 @@ func (s *Store) writeBatch(calls iter.Seq[*call]) error {
 		return err
 	}
 	defer v.close()
-	p := &pending{
-		view: v, recent: s.recent, before: make([]made, 0, s.lastPut),
-		batch: batch{revision: v.revision, body: make([]byte, 0, s.lastBody)},
-	}
+	p := &pending{view: v, recent: s.recent, batch: batch{revision: v.revision, body: make([]byte, 0, s.lastBody)}}
 	for c := range calls {
 		c.err = s.stage(p, c)
 	}
-	s.lastBody, s.lastPut = len(p.batch.body), len(p.before)
+	s.lastBody = len(p.batch.body)
 	if len(p.batch.body) == 0 {
 		return nil
 	}
