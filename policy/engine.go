@@ -78,10 +78,11 @@ func (e *Engine) SetMember(o Member) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	hash, profile := e.hash.id(o.ID), e.profileHash(&o)
+	_, named := e.named[o.ID]
+	hash, profile := e.hash.id(o.ID), e.hash.profile(&o, named)
 	e.read += e.members.ahead(hash) + e.profiles.ahead(profile)
 	m := e.members.get(hash, func(m *member) bool { return m.id == o.ID })
-	to := e.profileLocked(&o, profile)
+	to := e.profileLocked(&o, named, profile)
 	if m == nil {
 		m = &member{id: o.ID}
 		m.address(o.IPs)

@@ -103,15 +103,9 @@ func sameTags(a, b []Tag) bool {
 	return true
 }
 
-// profileHash returns the hash of a member's profile.
-func (e *Engine) profileHash(m *Member) uint64 {
-	_, named := e.named[m.ID]
-	return e.hash.profile(m, named)
-}
-
-// profileLocked returns the profile of a member by its hash, a new one if need be.
-func (e *Engine) profileLocked(m *Member, h uint64) *profile {
-	_, named := e.named[m.ID]
+// profileLocked returns the profile of a member by its hash, a new one if need
+// be; named says that a selector names the member.
+func (e *Engine) profileLocked(m *Member, named bool, h uint64) *profile {
 	if p := e.profiles.get(h, func(p *profile) bool { return p.is(m, named) }); p != nil {
 		return p
 	}

@@ -138,11 +138,12 @@ func (e *Engine) nameLocked(id string, n int) {
 		delete(e.named, id)
 	}
 	m := e.memberLocked(id)
-	if m == nil || (count > 0) == (m.profile.ID != "") {
+	named := count > 0
+	if m == nil || named == (m.profile.ID != "") {
 		return
 	}
 	o := m.object()
-	from, to := m.profile, e.profileLocked(&o, e.profileHash(&o))
+	from, to := m.profile, e.profileLocked(&o, named, e.hash.profile(&o, named))
 	from.remove(m)
 	to.add(m)
 	e.dropLocked(from)
