@@ -105,12 +105,11 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		}
 		return mine, nil, nil
 	}
-	next := &entry{owner: owner, ownerHash: sh.hash}
 	value, before, err := s.chooseLocked(mine, value, want)
 	if err != nil {
 		return nil, nil, err
 	}
-	next.value, next.valueHash, next.since = value, s.near(value), s.registry.since()
+	next := &entry{value: value, owner: owner, since: s.registry.since(), ownerHash: sh.hash, valueHash: s.near(value)}
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {
@@ -436,7 +435,7 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 	after := s.entry(changes[0].After)
 	s.unindex(s.learn(l.Value, after, false))
 	sh := s.ownerShard(after)
-	sh.mu.Lock()
+	lock(&sh.mu)
 	sh.indexLocked(after)
 	sh.mu.Unlock()
 	return s.lease(after), nil
@@ -459,7 +458,7 @@ func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, erro
 		return has, nil
 	}
 	sh := s.place(owner)
-	sh.mu.Lock()
+	lock(&sh.mu)
 	defer sh.mu.Unlock()
 	if e := sh.owners.get(sh.hash, owner); e != nil && e.owned() {
 		return e, nil

@@ -174,7 +174,7 @@ func (s *leases) enterAlone(ctx context.Context) error {
 	}
 	gate := make(chan struct{})
 	for i := range s.owners {
-		s.owners[i].mu.Lock()
+		lock(&s.owners[i].mu)
 		s.owners[i].gate = gate
 		s.owners[i].mu.Unlock()
 	}
@@ -216,7 +216,7 @@ func (s *leases) emptied(ctx context.Context) error {
 func (s *leases) leaveAlone() {
 	gate := s.owners[0].gate
 	for i := range s.owners {
-		s.owners[i].mu.Lock()
+		lock(&s.owners[i].mu)
 		s.owners[i].gate = nil
 		s.owners[i].mu.Unlock()
 	}
