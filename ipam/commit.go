@@ -75,13 +75,22 @@ func (s *leases) putLocked(ctx context.Context, sh ownerPlace, owner string, bef
 		}
 		return nil
 	}
-	changes := []Change{s.changeOf(before, after)}
+	one := ones.Get().(*[1]Change)
+	one[0] = s.changeOf(before, after)
+	changes := one[:]
 	err := sh.workLocked(owner, func() error { return s.grantInTurn(ctx, changes) })
-	if err == nil && after != nil {
-		after.revision, after.generation = changes[0].After.Revision, changes[0].After.Generation
+	if err != nil {
+		return err // somebody may still be asked about the change
 	}
-	return err
+	if after != nil {
+		after.revision, after.generation = one[0].After.Revision, one[0].After.Generation
+	}
+	ones.Put(one)
+	return nil
 }
+
+// ones are changes that nobody has any more: one is large.
+var ones = sync.Pool{New: func() any { return new([1]Change) }}
 
 // commit makes changes in the store. The caller has no shard's lock.
 func (s *leases) commit(ctx context.Context, changes []Change) error {

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -152,7 +153,7 @@ func (s *leases) valueShard(hash uint32) *valueShard { return &s.values[hash%sha
 func (s *leases) of(value string) *entry {
 	h := s.near(value)
 	sh := s.valueShard(h)
-	lock(&sh.mu)
+	brief.Lock(&sh.mu)
 	defer sh.mu.Unlock()
 	return sh.records.get(h, value)
 }
@@ -168,7 +169,7 @@ func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 		h = s.near(value)
 	}
 	sh := s.valueShard(h)
-	lock(&sh.mu)
+	brief.Lock(&sh.mu)
 	if e == nil {
 		prior = sh.records.remove(h, value)
 	} else {
@@ -216,7 +217,7 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 	e := s.entry(*rec)
 	s.unindex(s.learn(value, e, taken))
 	sh := s.ownerShard(e)
-	lock(&sh.mu)
+	brief.Lock(&sh.mu)
 	sh.indexLocked(e)
 	sh.mu.Unlock()
 	return e
@@ -240,7 +241,7 @@ func (s *leases) unindex(e *entry) {
 		return
 	}
 	sh := s.ownerShard(e)
-	lock(&sh.mu)
+	brief.Lock(&sh.mu)
 	defer sh.mu.Unlock()
 	sh.owners.drop(e)
 }
@@ -259,7 +260,7 @@ func (s *leases) load(rec Record) {
 func (s *leases) each(f func(*entry)) {
 	for i := range s.values {
 		sh := &s.values[i]
-		lock(&sh.mu)
+		brief.Lock(&sh.mu)
 		sh.records.all(f)
 		sh.mu.Unlock()
 	}

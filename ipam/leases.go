@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"iter"
 	"slices"
 	"sync/atomic"
@@ -27,11 +28,11 @@ type core interface {
 // Whoever changes a record has either its owner to himself (enter), or its
 // value, by having taken it in the core when it was free.
 type leases struct {
+	owners [shardCount]ownerShard // first, so that each is a line of memory
+	values [shardCount]valueShard
+
 	name     string
 	registry *Registry
-
-	owners [shardCount]ownerShard
-	values [shardCount]valueShard
 
 	core atomic.Pointer[core] // changed by who has the space alone
 
@@ -79,7 +80,7 @@ func (s *leases) Leases() iter.Seq[Lease] {
 // Lease returns what the owner holds.
 func (s *leases) Lease(owner string) (Lease, bool) {
 	sh := s.place(owner)
-	lock(&sh.mu)
+	brief.Lock(&sh.mu)
 	defer sh.mu.Unlock()
 	if e := sh.owners.get(sh.hash, owner); e != nil && e.held() {
 		return s.lease(e), true
@@ -109,7 +110,7 @@ func (s *leases) enter(ctx context.Context, owner string) (ownerPlace, error) {
 func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (ownerPlace, error) {
 	sh := s.place(owner)
 	for {
-		lock(&sh.mu)
+		brief.Lock(&sh.mu)
 		wait := sh.waitLocked(owner)
 		if wait == nil && !inside {
 			wait = sh.gate
@@ -153,7 +154,7 @@ func (sh *ownerShard) workLocked(owner string, work func() error) error {
 	sh.busy[owner] = nil
 	sh.mu.Unlock()
 	defer func() {
-		lock(&sh.mu)
+		brief.Lock(&sh.mu)
 		done := sh.busy[owner]
 		delete(sh.busy, owner)
 		if done != nil {
@@ -174,7 +175,7 @@ func (s *leases) enterAlone(ctx context.Context) error {
 	}
 	gate := make(chan struct{})
 	for i := range s.owners {
-		lock(&s.owners[i].mu)
+		brief.Lock(&s.owners[i].mu)
 		s.owners[i].gate = gate
 		s.owners[i].mu.Unlock()
 	}
@@ -196,7 +197,7 @@ func (s *leases) emptied(ctx context.Context) error {
 	for i := range s.owners {
 		for sh := &s.owners[i]; ; {
 			var wait chan struct{}
-			lock(&sh.mu)
+			brief.Lock(&sh.mu)
 			for owner := range sh.busy {
 				wait = sh.waitLocked(owner)
 				break
@@ -216,7 +217,7 @@ func (s *leases) emptied(ctx context.Context) error {
 func (s *leases) leaveAlone() {
 	gate := s.owners[0].gate
 	for i := range s.owners {
-		lock(&s.owners[i].mu)
+		brief.Lock(&s.owners[i].mu)
 		s.owners[i].gate = nil
 		s.owners[i].mu.Unlock()
 	}

@@ -20,46 +20,57 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/tierloom/tierloom/ipam"
+	"github.com/tierloom/tierloom/ipam/internal/brief"
 )
 
 // A Store is an ipam.Store over a file and its journal. Make one with [Open];
 // it may be used concurrently.
 type Store struct {
-	path  string
-	db    *bbolt.DB
-	group group
-	seed  maphash.Seed
+	path               string
+	db                 *bbolt.DB
+	keySeed, ownerSeed maphash.Seed
 
-	// moving is held by who moves batches to the database, and taken first.
+	// moving is held by who moves edits to the database, and taken first.
 	moving sync.Mutex
-	// turn is held by who appends to the journal or changes what is recent. It
-	// protects what follows.
-	turn    sync.Mutex
-	journal *journal
-	closed  bool
-	// long is how many bytes of a journal are worth moving, and moveAt how many
-	// there are when it is next tried.
-	long, moveAt int64
-	background   sync.WaitGroup // moves
-	inMove       bool           // there is one
-	// owned counts the records that owners own, by a hash of space and owner:
-	// an owner that is not there owns nothing, and others are looked for in the
-	// file.
-	owned map[uint64]int
-	// recent is what the journal has since the last move began.
-	recent   changes
-	lastBody int // the size of what was written last
 
-	// mu protects what follows; who writes it has the turn, too, but for who
-	// ends a move.
-	mu       sync.RWMutex
-	revision uint64
-	// frozen is what a move moves, and not written to.
-	frozen changes
+	// writing is held by who writes to the journal, and taken before the turn.
+	// It protects what follows.
+	writing sync.Mutex
+	journal *journal
+	// patience is how long the last write took.
+	patience time.Duration
+	// moveAt is how long the journal is when it is moved, and leastMove how long
+	// it is then at least.
+	moveAt, leastMove int64
+	inMove            bool           // there is a move in the background
+	background        sync.WaitGroup // of moves
+
+	// turn is held for some reads of memory or of the file at most. It protects
+	// what follows.
+	turn   sync.Mutex
+	closed bool
+	torn   bool   // the journal may have the rest of a failed write
+	next   *round // that calls join, or nil
+	last   *round // the last that was made, nil if none was
+	// callers is how many there were when the last round ended, and lastSize
+	// how large its batch was.
+	callers, lastSize int
+	// given is the highest revision or generation that was given.
+	given  uint64
+	counts map[uint64]int // see count.go
+	// recent is what the journal has since the last move began and, after
+	// durable.edits of them, what is staged. Frozen is what a move moves.
+	recent, frozen *edits
+	durable        durable
+	record         []byte // the last that was encoded
 }
 
-// changes are records by their keys as they are encoded, empty for deleted ones.
-type changes map[string][]byte
+// durable says how far what is durable goes: how many edits of those that are
+// recent, and the number and the revision of the last batch.
+type durable struct {
+	edits            int
+	number, revision uint64
+}
 
 // mapped is how many bytes of address space a file has from the first: as long
 // as it is smaller, a move need not wait for readers to map more.
@@ -75,12 +86,17 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boltstore: open %s: %w", path, err)
 	}
-	s := &Store{path: path, db: db, seed: maphash.MakeSeed(), owned: map[uint64]int{}, recent: changes{}, long: longJournal, moveAt: longJournal}
+	s := &Store{
+		path: path, db: db, keySeed: maphash.MakeSeed(), ownerSeed: maphash.MakeSeed(), counts: map[uint64]int{},
+		recent: newEdits(), frozen: newEdits(), leastMove: leastMove,
+	}
 	if err := s.openJournal(); err != nil {
 		return nil, errors.Join(fmt.Errorf("boltstore: open %s: %w", path, err), db.Close())
 	}
+	s.given = s.durable.revision
+	s.moveAt = s.worthMoving()
 	_, err = s.Load(context.Background(), "", func(r ipam.Record) error {
-		s.count(&r, 1)
+		s.countRecord(r)
 		return nil
 	})
 	if err != nil {
@@ -97,7 +113,7 @@ func (s *Store) openJournal() error {
 	if err != nil {
 		return err
 	}
-	s.revision = state.revision
+	s.durable.revision = state.revision
 	if !state.named {
 		if s.journal, err = makeJournal(s.journalPath()); err != nil {
 			return err
@@ -112,12 +128,13 @@ func (s *Store) openJournal() error {
 		return err
 	}
 	for _, b := range batches {
-		s.revision = max(s.revision, b.revision)
-		err := b.each(func(key, record []byte) { s.recent[string(key)] = record })
+		s.durable.revision = max(s.durable.revision, b.revision)
+		err := b.each(func(key, record []byte) { s.recent.put(s.keyHash(key), key, record) })
 		if err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", s.journalPath(), err), j.file.Close())
 		}
 	}
+	s.durable.edits, s.durable.number = s.recent.count, j.number
 	s.journal = j
 	return nil
 }
@@ -125,14 +142,9 @@ func (s *Store) openJournal() error {
 // Close moves the journal to the database, removes it and closes the file. An
 // error loses nothing: the journal stays then, for the next [Open].
 func (s *Store) Close() error {
-	s.turn.Lock()
-	closed := s.closed
-	s.closed = true
-	s.turn.Unlock()
-	if closed {
+	if !s.stop() {
 		return nil
 	}
-	s.background.Wait()
 	err := s.move()
 	if err == nil {
 		err = unnameJournal(s.db)
@@ -144,6 +156,23 @@ func (s *Store) Close() error {
 		return fmt.Errorf("boltstore: close %s: %w", filepath.Base(s.path), err)
 	}
 	return nil
+}
+
+// stop waits for what others write, with nobody new let in. It reports whether
+// that was not done before.
+func (s *Store) stop() bool {
+	brief.Lock(&s.turn)
+	closed, last := s.closed, s.last
+	s.closed = true
+	s.turn.Unlock()
+	if closed {
+		return false
+	}
+	if last != nil {
+		<-last.done
+	}
+	s.background.Wait()
+	return true
 }
 
 // Exclusive reports that no other process can have the file open.
@@ -197,7 +226,7 @@ func (s *Store) Commit(ctx context.Context, changes []ipam.Change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.group.do(changes, s.write); err != nil {
+	if err := s.commit(changes); err != nil {
 		return fmt.Errorf("boltstore: commit: %w", err)
 	}
 	return nil

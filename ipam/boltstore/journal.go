@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // A journal is a head and batches, one for each write. The head is a magic
@@ -23,9 +24,10 @@ import (
 //	         is of it now or 0 for nothing, and that
 //
 // Numbers are big endian, and lengths in the body varints. Zeros may follow the
-// last batch. A batch that was being written in a crash is the last, and its
-// checksum does not hold: it is cut off, as its callers were never told that it
-// is durable.
+// last batch, or what is left of batches that the database has and that are
+// written over: their numbers are lower. A batch that was being written in a
+// crash is the last, and its checksum does not hold: it is cut off, as its
+// callers were never told that it is durable.
 const (
 	magic    = "tlleases"
 	headSize = len(magic) + idSize + 4
@@ -59,17 +61,30 @@ func (id identity) sum(rest []byte) uint32 {
 // A batch is the changes that are written at once.
 type batch struct {
 	number, revision uint64
-	body             []byte
+	raw              []byte // all of it; the head is zero until the batch is sealed
 }
 
-func (b *batch) put(key, record []byte) {
-	b.body = append(binary.AppendUvarint(b.body, uint64(len(key))), key...)
-	b.body = append(binary.AppendUvarint(b.body, uint64(len(record))), record...)
+// newBatch returns one that is empty, with room for so many bytes.
+func newBatch(room int) batch { return batch{raw: make([]byte, batchHead, max(room, batchHead))} }
+
+func (b *batch) body() []byte { return b.raw[batchHead:] }
+
+// put adds a change, and returns the key and the record as the batch has them.
+func (b *batch) put(key, record []byte) (k, r []byte) {
+	b.raw, k = appendBytes(b.raw, key)
+	b.raw, r = appendBytes(b.raw, record)
+	return k, r
+}
+
+// appendBytes appends a length and what has it, which it also returns.
+func appendBytes(to, b []byte) (all, appended []byte) {
+	to = append(binary.AppendUvarint(to, uint64(len(b))), b...)
+	return to, slices.Clip(to[len(to)-len(b):])
 }
 
 // each passes the changes in order; an empty record deletes.
 func (b *batch) each(f func(key, record []byte)) error {
-	r := reader{rest: b.body}
+	r := reader{rest: b.body()}
 	for len(r.rest) > 0 {
 		key, record := r.bytes(), r.bytes()
 		if r.err != nil {
@@ -80,14 +95,12 @@ func (b *batch) each(f func(key, record []byte)) error {
 	return nil
 }
 
-func (b *batch) encode(id identity) []byte {
-	out := make([]byte, 4, batchHead+len(b.body))
-	out = binary.BigEndian.AppendUint32(out, uint32(len(b.body)))
-	out = binary.BigEndian.AppendUint64(out, b.number)
-	out = binary.BigEndian.AppendUint64(out, b.revision)
-	out = append(out, b.body...)
-	binary.BigEndian.PutUint32(out, id.sum(out[4:]))
-	return out
+// seal fills in the head.
+func (b *batch) seal(id identity) {
+	binary.BigEndian.PutUint32(b.raw[4:], uint32(len(b.body())))
+	binary.BigEndian.PutUint64(b.raw[8:], b.number)
+	binary.BigEndian.PutUint64(b.raw[16:], b.revision)
+	binary.BigEndian.PutUint32(b.raw, id.sum(b.raw[4:]))
 }
 
 // decodeBatch returns the batch at the start of raw, and its size: 0 if there
@@ -105,15 +118,15 @@ func decodeBatch(raw []byte, id identity) (b batch, size int) {
 		return batch{}, 0
 	}
 	return batch{
-		number: binary.BigEndian.Uint64(raw[8:]), revision: binary.BigEndian.Uint64(raw[16:]), body: raw[batchHead:size],
+		number: binary.BigEndian.Uint64(raw[8:]), revision: binary.BigEndian.Uint64(raw[16:]), raw: raw[:size:size],
 	}, size
 }
 
 var errDamaged = errors.New("damaged")
 
-// parse returns the batches of a journal and where the last ends. What follows
-// that is zeros or a batch cut short, or else the journal is damaged. The database has
-// the batches up to a number.
+// parse returns the batches of a journal and where the last ends. If there is a
+// later one behind that, the journal is damaged. The database has the batches up
+// to a number.
 func parse(raw []byte, id identity, applied uint64) (list []batch, end int, err error) {
 	if !bytes.HasPrefix(raw, id.head()) {
 		return nil, 0, fmt.Errorf("%w, or of another database: its head is not the one that the database names", errDamaged)
@@ -124,7 +137,9 @@ func parse(raw []byte, id identity, applied uint64) (list []batch, end int, err 
 		if size == 0 {
 			break
 		}
-		if n := len(list); n > 0 && b.number != list[n-1].number+1 {
+		if n := len(list); n > 0 && b.number <= list[n-1].number {
+			break
+		} else if n > 0 && b.number != list[n-1].number+1 {
 			return nil, 0, fmt.Errorf("%w: batch %d follows batch %d", errDamaged, b.number, list[n-1].number)
 		}
 		list = append(list, b)
@@ -140,12 +155,12 @@ func parse(raw []byte, id identity, applied uint64) (list []batch, end int, err 
 	return list, end, nil
 }
 
-// laterBatch looks for a whole batch in what should be the last, cut short. It
-// returns its number, or 0.
+// laterBatch looks for a whole batch that is later than the last, and returns
+// its number, or 0.
 func laterBatch(rest []byte, id identity, last uint64) uint64 {
 	most := last + uint64(len(rest))/batchHead + 1
 	for at := 1; at+batchHead <= len(rest); at++ {
-		if number := binary.BigEndian.Uint64(rest[at+8:]); number == 0 || number > most {
+		if number := binary.BigEndian.Uint64(rest[at+8:]); number <= last || number > most {
 			continue
 		}
 		if b, size := decodeBatch(rest[at:], id); size > 0 {
@@ -178,8 +193,8 @@ type journal struct {
 	id     identity
 	end    int64  // of what is durable
 	number uint64 // of the last batch
-	// zeros is how far the file has zeros after its end, 0 for not at all.
-	zeros int64
+	// room is how far the file can be written over without being made longer.
+	room int64
 	// torn says that the file may have something else after its end.
 	torn bool
 }
@@ -187,6 +202,8 @@ type journal struct {
 // ahead is how many zeros are put after the batches when there are no more of
 // them: to write over them is quicker than to make the file longer each time.
 const ahead = 256 << 10
+
+var zeros [ahead]byte
 
 // maxJournal is how long a journal may be.
 const maxJournal = mostJournal + maxBody + 1<<20
@@ -280,14 +297,14 @@ func (j *journal) append(b *batch) error {
 		return err
 	}
 	b.number = j.number + 1
-	raw := b.encode(j.id)
-	end := j.end + int64(len(raw))
-	if end > j.zeros {
+	b.seal(j.id)
+	end := j.end + int64(len(b.raw))
+	if end > j.room {
 		if err := j.lengthen(end); err != nil {
 			return err
 		}
 	}
-	_, err := j.file.WriteAt(raw, j.end)
+	_, err := j.file.WriteAt(b.raw, j.end)
 	if err == nil {
 		err = fdatasync(j.file)
 	}
@@ -303,15 +320,15 @@ func (j *journal) append(b *batch) error {
 // lengthen puts zeros after what is about to be the end, if the disk has room
 // for them. They are durable when that is.
 func (j *journal) lengthen(end int64) error {
-	if _, err := j.file.WriteAt(make([]byte, ahead), end); err != nil {
+	if _, err := j.file.WriteAt(zeros[:], end); err != nil {
 		j.torn = true
 		return j.mend()
 	}
-	j.zeros = end + ahead
+	j.room = end + ahead
 	return nil
 }
 
-// mend cuts off what a failed write may have left, and the zeros with it.
+// mend cuts off what a failed write may have left, and all that is behind it.
 func (j *journal) mend() error {
 	if !j.torn {
 		return nil
@@ -322,18 +339,13 @@ func (j *journal) mend() error {
 	if err := j.file.Sync(); err != nil {
 		return err
 	}
-	j.torn, j.zeros = false, 0
+	j.torn, j.room = false, 0
 	return nil
 }
 
-// clear drops all batches, which the database has by now. If it fails some may
-// still be there, which does no harm.
-func (j *journal) clear() error {
-	if j.end > int64(headSize) {
-		j.end, j.torn = int64(headSize), true
-	}
-	return j.mend()
-}
+// clear drops all batches, which the database has by now: others are written
+// over them.
+func (j *journal) clear() { j.end = int64(headSize) }
 
 // syncDir makes the names in a directory durable.
 func syncDir(dir string) error {

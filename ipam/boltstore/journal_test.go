@@ -20,6 +20,9 @@ import (
 // A crashed store is what is left of one whose process died.
 type crashed struct {
 	db, journal []byte
+	// before is the journal before the first of these commits, whose batches
+	// the database has.
+	before []byte
 	// states are the records after each commit that is in the journal alone,
 	// from before the first, and sizes where its last batch ended.
 	states [][]ipam.Record
@@ -34,8 +37,11 @@ func crash(t *testing.T, seed uint64, commits int) (c crashed) {
 	file := filepath.Join(t.TempDir(), "leases.db")
 	store, err := boltstore.Open(file)
 	require.NoError(t, err)
-	require.NoError(t, store.Commit(t.Context(), randomChanges(rng, nil)))
+	for store.JournalEnd() < 4<<10 {
+		require.NoError(t, store.Commit(t.Context(), randomChanges(rng, contents(t, store))))
+	}
 	require.NoError(t, store.Move())
+	c.before = read(t, file+".journal")
 	for n := 0; ; n++ {
 		c.states = append(c.states, contents(t, store))
 		c.sizes = append(c.sizes, store.JournalEnd())
@@ -70,14 +76,15 @@ func (c *crashed) whole(journal []byte) (n int) {
 }
 
 // TestCutJournal cuts the journal at every byte, so that it ends there or goes
-// on with the zeros that were there before: what is whole of it counts, and what
-// comes after is written as if the rest had never been.
+// on with what was there before, zeros or batches that the database has: what is
+// whole of it counts, and what comes after is written as if the rest had never
+// been.
 func TestCutJournal(t *testing.T) {
 	c := crash(t, 1, 3)
 	file := filepath.Join(t.TempDir(), "leases.db")
 	for cut := c.sizes[0]; cut <= c.sizes[3]+1; cut++ {
-		for _, zeros := range []int{0, 5000} {
-			journal := append(slices.Clone(c.journal[:cut]), make([]byte, zeros)...)
+		for _, rest := range [][]byte{nil, make([]byte, 5000), c.before[cut:]} {
+			journal := append(slices.Clone(c.journal[:cut]), rest...)
 			lay(t, file, c.db, journal)
 			store, err := boltstore.Open(file)
 			require.NoError(t, err, "cut at %d", cut)
@@ -114,7 +121,7 @@ func TestDamagedJournal(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "leases.db")
 	last := c.sizes[len(c.sizes)-2]
 	for at := range last {
-		bad := slices.Clone(c.journal[:c.sizes[4]])
+		bad := slices.Clone(c.journal)
 		bad[at] ^= 1 << (at % 8)
 		lay(t, file, c.db, bad)
 		_, err := boltstore.Open(file)
@@ -172,8 +179,8 @@ func TestWrongJournal(t *testing.T) {
 		{"missing", c.db, nil, "the journal that has the last leases: stat"},
 		{"empty", c.db, []byte{}, "damaged, or of another database"},
 		{"of another database", c.db, other.journal, "damaged, or of another database"},
-		{"the database is an old copy", c.db, laterJournal, "it has batches 5 to 5 and the database those up to 1"},
-		{"the journal is an old copy", later, c.journal[:c.sizes[2]], "it has batches 2 to 3 and the database those up to 4"},
+		{"the database is an old copy", c.db, laterJournal, "it has batches 7 to 7 and the database those up to 3"},
+		{"the journal is an old copy", later, c.journal[:c.sizes[2]], "it has batches 4 to 5 and the database those up to 6"},
 		{"of a database that was closed", closed, c.journal, "has leases of another database, or of a later state"},
 		{"not a journal", closed, []byte("#!/bin/sh\necho this is something else altogether"), "has leases of another database"},
 	} {

@@ -3,19 +3,24 @@ package boltstore
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
-	"slices"
+	"os"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/tierloom/tierloom/ipam/internal/brief"
 )
 
 const (
-	// longJournal is how many bytes of a journal are worth moving to the
-	// database, in the background.
-	longJournal = 16 << 20
+	// A journal is moved to the database in the background when it is an eighth
+	// of that, as a move mostly writes much of what there is, but between these.
+	leastMove = 1 << 20
+	mostMove  = 16 << 20
 	// mostJournal is how many there may be: from there on writers wait for the
 	// move, and fail if that fails.
 	mostJournal = 64 << 20
+	// fill is how full a move leaves the pages of the database: what is moved
+	// is mostly much at once, so that little is put in between later.
+	fill = 0.9
 )
 
 // recordsBucket has the records, and as its sequence the last revision.
@@ -78,19 +83,19 @@ func unnameJournal(db *bbolt.DB) error {
 	return db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket(journalBucket) })
 }
 
-// makeRoom moves a journal that is as long as it may be.
+// makeRoom moves a journal that is as long as it may be. The caller writes,
+// and lets others do so meanwhile.
 func (s *Store) makeRoom() error {
-	s.turn.Lock()
-	full := s.journal.end >= mostJournal
-	s.turn.Unlock()
-	if !full {
+	if s.journal.end < mostJournal {
 		return nil
 	}
+	s.writing.Unlock()
+	defer s.writing.Lock()
 	return s.move()
 }
 
-// moveLater begins a move in the background if it is time; the caller has the
-// turn. One that fails is tried again when there is as much again.
+// moveLater begins a move in the background if it is time; the caller writes.
+// One that fails is tried again when there is as much again.
 func (s *Store) moveLater() {
 	if s.inMove || s.journal.end < s.moveAt {
 		return
@@ -98,13 +103,22 @@ func (s *Store) moveLater() {
 	s.inMove = true
 	s.background.Go(func() {
 		err := s.move()
-		s.turn.Lock()
-		defer s.turn.Unlock()
+		s.writing.Lock()
+		defer s.writing.Unlock()
 		s.inMove = false
-		if s.moveAt = s.long; err != nil {
+		if s.moveAt = s.worthMoving(); err != nil {
 			s.moveAt += s.journal.end
 		}
 	})
+}
+
+// worthMoving returns how long a journal is that is worth moving.
+func (s *Store) worthMoving() int64 {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return s.leastMove
+	}
+	return max(s.leastMove, min(info.Size()/8, mostMove))
 }
 
 // roundsBeside is how often a move puts what there is in the database while
@@ -116,47 +130,48 @@ func (s *Store) move() error {
 	s.moving.Lock()
 	defer s.moving.Unlock()
 	for range roundsBeside {
-		s.turn.Lock()
-		to := s.freeze()
-		s.turn.Unlock()
-		if err := s.moveFrozen(to); err != nil {
+		if err := s.moveSome(); err != nil {
 			return err
 		}
 	}
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	if err := s.moveFrozen(s.freeze()); err != nil {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.moveSome(); err != nil {
 		return err
 	}
-	return s.journal.clear()
+	s.journal.clear()
+	return nil
 }
 
-// A mark is how far a move goes.
-type mark struct{ number, revision uint64 }
-
-// freeze adds what is recent to what is to be moved; the caller has the turn.
-func (s *Store) freeze() mark {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.frozen) == 0 {
-		s.frozen = s.recent
-	} else { // a move failed; readers may have the old one
-		s.frozen = maps.Clone(s.frozen)
-		maps.Copy(s.frozen, s.recent)
+// freeze adds what is recent and durable to what is to be moved, and returns
+// how far that goes.
+func (s *Store) freeze() durable {
+	brief.Lock(&s.turn)
+	defer s.turn.Unlock()
+	done := s.recent
+	s.recent = newEdits()
+	s.recent.putAll(done, s.durable.edits) // what is staged
+	done.cut(s.durable.edits)
+	if s.frozen.count == 0 {
+		s.frozen = done
+	} else { // a move failed
+		s.frozen.putAll(done, 0)
 	}
-	s.recent = changes{}
-	return mark{s.journal.number, s.revision}
+	s.durable.edits = 0
+	return s.durable
 }
 
-// moveFrozen puts what is frozen in the database, in one transaction.
-func (s *Store) moveFrozen(to mark) error {
-	if len(s.frozen) == 0 {
+// moveSome puts what is durable in the database, in one transaction.
+func (s *Store) moveSome() error {
+	to := s.freeze()
+	if s.frozen.count == 0 {
 		return nil
 	}
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(recordsBucket)
-		for _, k := range slices.Sorted(maps.Keys(s.frozen)) { // bbolt is quickest in order
-			if err := put(b, []byte(k), s.frozen[k]); err != nil {
+		b.FillPercent = fill
+		for _, e := range s.frozen.latest() { // bbolt is quickest in order
+			if err := put(b, e.key, e.record); err != nil {
 				return err
 			}
 		}
@@ -168,9 +183,9 @@ func (s *Store) moveFrozen(to mark) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.frozen = nil
+	brief.Lock(&s.turn)
+	defer s.turn.Unlock()
+	s.frozen = newEdits()
 	return nil
 }
 

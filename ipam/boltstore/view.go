@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"maps"
 	"strings"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/tierloom/tierloom/ipam"
+	"github.com/tierloom/tierloom/ipam/internal/brief"
 )
 
 // A view is the records as they are at one moment: those of the database, and
@@ -17,36 +17,36 @@ import (
 type view struct {
 	tx       *bbolt.Tx
 	records  *bbolt.Bucket
-	over     []changes // the later first
+	over     map[string][]byte // by key, empty for deleted ones
 	revision uint64
 }
 
-// openView returns a view for who has the turn, as recent is written to. It is
-// made while no move can end, so that it misses nothing.
-func (s *Store) openView() (*view, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+// openView returns a view with the first n of what is recent. The caller has
+// the turn, so that no move ends meanwhile and the view misses nothing.
+func (s *Store) openView(n int) (*view, error) {
 	tx, err := s.db.Begin(false)
 	if err != nil {
 		return nil, err
 	}
-	return &view{tx: tx, records: tx.Bucket(recordsBucket), over: []changes{s.recent, s.frozen}, revision: s.revision}, nil
+	v := &view{tx: tx, records: tx.Bucket(recordsBucket), over: map[string][]byte{}, revision: s.durable.revision}
+	for i := range s.frozen.count {
+		v.over[string(s.frozen.at(i).key)] = s.frozen.at(i).record
+	}
+	for i := range n {
+		v.over[string(s.recent.at(i).key)] = s.recent.at(i).record
+	}
+	return v, nil
 }
 
 func (v *view) close() { _ = v.tx.Rollback() }
 
-// view calls f with a view that stays as it is. What a failed write may have
-// left in the journal is cut off before.
+// view calls f with a view of what is durable.
 func (s *Store) view(f func(*view) error) error {
-	s.turn.Lock()
-	err := s.journal.mend()
-	var v *view
-	if err == nil {
-		v, err = s.openView()
+	if err := s.mend(); err != nil {
+		return err
 	}
-	if err == nil {
-		v.over[0] = maps.Clone(v.over[0])
-	}
+	brief.Lock(&s.turn)
+	v, err := s.openView(s.durable.edits)
 	s.turn.Unlock()
 	if err != nil {
 		return err
@@ -55,12 +55,28 @@ func (s *Store) view(f func(*view) error) error {
 	return f(v)
 }
 
+// mend cuts off what a failed write may have left in the journal, before
+// anybody is told that it is not there.
+func (s *Store) mend() error {
+	brief.Lock(&s.turn)
+	torn := s.torn
+	s.turn.Unlock()
+	if !torn {
+		return nil
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	err := s.journal.mend()
+	brief.Lock(&s.turn)
+	defer s.turn.Unlock()
+	s.torn = s.journal.torn
+	return err
+}
+
 // raw returns what there is of a key, as it is encoded.
 func (v *view) raw(key []byte) []byte {
-	for _, c := range v.over {
-		if record, ok := c[string(key)]; ok {
-			return record
-		}
+	if record, ok := v.over[string(key)]; ok {
+		return record
 	}
 	return v.records.Get(key)
 }
@@ -93,34 +109,22 @@ func (v *view) scan(ctx context.Context, space string, each func(ipam.Record) er
 	}
 	c := v.records.Cursor()
 	for k, raw := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, raw = c.Next() {
-		if hides(v.over, string(k)) {
+		if _, hidden := v.over[string(k)]; hidden {
 			continue
 		}
 		if err := pass(k, raw); err != nil {
 			return err
 		}
 	}
-	for i, c := range v.over {
-		for k, raw := range c {
-			if len(raw) == 0 || !strings.HasPrefix(k, string(prefix)) || hides(v.over[:i], k) {
-				continue
-			}
-			if err := pass([]byte(k), raw); err != nil {
-				return err
-			}
+	for k, raw := range v.over {
+		if len(raw) == 0 || !strings.HasPrefix(k, string(prefix)) {
+			continue
+		}
+		if err := pass([]byte(k), raw); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// hides reports whether there is something later of a key.
-func hides(over []changes, key string) bool {
-	for _, c := range over {
-		if _, ok := c[key]; ok {
-			return true
-		}
-	}
-	return false
 }
 
 // errFound ends a scan.
