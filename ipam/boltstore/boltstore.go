@@ -57,7 +57,7 @@ type Store struct {
 	callers, lastSize int
 	// given is the highest revision or generation that was given.
 	given  uint64
-	counts map[uint64]int // see count.go
+	counts tally // see count.go
 	// recent is what the journal has since the last move began and, after
 	// durable.edits of them, what is staged. Frozen is what a move moves.
 	recent, frozen *edits
@@ -87,7 +87,7 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("boltstore: open %s: %w", path, err)
 	}
 	s := &Store{
-		path: path, db: db, keySeed: maphash.MakeSeed(), ownerSeed: maphash.MakeSeed(), counts: map[uint64]int{},
+		path: path, db: db, keySeed: maphash.MakeSeed(), ownerSeed: maphash.MakeSeed(),
 		recent: newEdits(), frozen: newEdits(), leastMove: leastMove,
 	}
 	if err := s.openJournal(); err != nil {

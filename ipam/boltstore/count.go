@@ -20,43 +20,33 @@ func (s *Store) ownerHash(space, owner string) uint64 {
 	return max(1, maphash.Bytes(s.ownerSeed, key(space, owner)))
 }
 
-// count adds n to what there is of a hash, and returns how much that is.
-func (s *Store) count(hash uint64, n int) int {
-	n += s.counts[hash]
-	if n == 0 {
-		delete(s.counts, hash)
-	} else {
-		s.counts[hash] = n
-	}
-	return n
-}
-
 // countRecord counts a record that is there when the store is opened.
 func (s *Store) countRecord(r ipam.Record) {
-	s.count(s.keyHash(key(r.Space, r.Value)), 1)
+	s.counts.add(s.keyHash(key(r.Space, r.Value)))
 	if r.Owned() {
-		s.count(s.ownerHash(r.Space, r.Owner), 1)
+		s.counts.add(s.ownerHash(r.Space, r.Owner))
 	}
 }
 
 // add and remove count for a round.
 func (s *Store) add(r *round, hash uint64) int {
 	r.added = append(r.added, hash)
-	return s.count(hash, 1)
+	return s.counts.add(hash)
 }
 
 func (s *Store) remove(r *round, hash uint64) {
 	r.removed = append(r.removed, hash)
-	s.count(hash, -1)
+	s.counts.remove(hash)
 }
 
-// uncount takes back what was counted for a round after so many.
+// uncount takes back what was counted for a round after so many. What was added
+// may have been removed since, and so that comes first.
 func (s *Store) uncount(r *round, added, removed int) {
-	for _, hash := range r.added[added:] {
-		s.count(hash, -1)
-	}
 	for _, hash := range r.removed[removed:] {
-		s.count(hash, 1)
+		s.counts.add(hash)
+	}
+	for _, hash := range r.added[added:] {
+		s.counts.remove(hash)
 	}
 	r.added, r.removed = r.added[:added], r.removed[:removed]
 }

@@ -81,7 +81,7 @@ func (s *Store) check(r *round, steps []step) error {
 
 // get returns the record of a key as it is with what is staged.
 func (s *Store) get(hash uint64, k []byte) (rec ipam.Record, found bool, err error) {
-	if s.counts[hash] == 0 {
+	if s.counts.of(hash) == 0 {
 		return rec, false, nil
 	}
 	raw, ok := s.recent.get(hash, k)
