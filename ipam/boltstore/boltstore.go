@@ -37,8 +37,8 @@ type Store struct {
 	// It protects what follows.
 	writing sync.Mutex
 	journal *journal
-	// patience is how long the last write took.
-	patience time.Duration
+	// took is how long the last write took.
+	took time.Duration
 	// moveAt is how long the journal is when it is moved, and leastMove how long
 	// it is then at least.
 	moveAt, leastMove int64

@@ -69,7 +69,7 @@ func (s *Store) write(r *round) {
 	if err == nil && r.edits > 0 {
 		err = s.journal.append(&r.batch)
 	}
-	s.patience = time.Since(began)
+	s.took = time.Since(began)
 
 	brief.Lock(&s.turn)
 	defer s.turn.Unlock()
@@ -87,17 +87,21 @@ func (s *Store) write(r *round) {
 	}
 }
 
+// patience is how many times as long as the last write took a round waits for
+// calls.
+const patience = 3
+
 // gather waits until there are as many calls as when the last round ended, as
-// who was answered mostly comes again, but not for longer than that waited for
-// the disk. Then no more come. It reports whether there is something to write:
-// not if the round before has failed.
+// who was answered mostly comes again, but not for too long. Then no more come.
+// It reports whether there is something to write: not if the round before has
+// failed.
 func (s *Store) gather(r *round) bool {
 	brief.Lock(&s.turn)
 	defer s.turn.Unlock()
 	if s.next == r && r.calls < s.callers {
 		r.want = s.callers
 		s.turn.Unlock()
-		late := time.NewTimer(s.patience)
+		late := time.NewTimer(patience * s.took)
 		select {
 		case <-r.more:
 		case <-late.C:
