@@ -29,9 +29,11 @@ func (s *leases) acquire(ctx context.Context, owner, value string, want wish) (s
 	if !validName(owner) {
 		return "", fmt.Errorf("ipam: acquire in %q: owner %q: %w", s.name, owner, ErrInvalid)
 	}
+	sh := s.place(owner)
+	sh.owners.ahead(sh.hash)
 	var e *entry
 	err := s.retry(ctx, func() (err error) {
-		e, err = s.acquireOnce(ctx, owner, value, want)
+		e, err = s.acquireOnce(ctx, sh, owner, value, want)
 		return err
 	})
 	if err != nil {
@@ -75,12 +77,11 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 	}
 }
 
-func (s *leases) acquireOnce(ctx context.Context, owner, value string, want wish) (*entry, error) {
+func (s *leases) acquireOnce(ctx context.Context, sh ownerPlace, owner, value string, want wish) (*entry, error) {
 	if err := s.expire(ctx); err != nil {
 		return nil, err
 	}
-	sh, err := s.enter(ctx, owner)
-	if err != nil {
+	if err := s.enter(ctx, sh, owner); err != nil {
 		return nil, err
 	}
 	e, prior, err := s.acquireLocked(ctx, sh, owner, value, want)
@@ -93,6 +94,7 @@ func (s *leases) acquireOnce(ctx context.Context, owner, value string, want wish
 
 // acquireLocked also returns the entry of another owner that the new one replaces.
 func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value string, want wish) (e, prior *entry, err error) {
+	now := s.registry.since() // while what is needed next is read ahead
 	mine, err := s.currentLocked(ctx, sh, owner, value)
 	if err != nil {
 		return nil, nil, err
@@ -110,7 +112,9 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 	if err != nil {
 		return nil, nil, err
 	}
-	next := &entry{value: value, owner: owner, since: s.registry.since(), ownerHash: sh.hash, valueHash: s.near(value)}
+	near := s.near(value)
+	s.valueShard(near).records.ahead(near)
+	next := &entry{value: value, owner: owner, since: now, ownerHash: sh.hash, valueHash: near}
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {
@@ -220,9 +224,9 @@ const (
 // change edits the record of what the owner has, or of a value that it has or
 // had; the record is zero if there is none.
 func (s *leases) change(ctx context.Context, verb, owner, value string, edit func(Record) (Record, outcome, error)) error {
+	sh := s.place(owner)
 	err := s.retry(ctx, func() error {
-		sh, err := s.enter(ctx, owner)
-		if err != nil {
+		if err := s.enter(ctx, sh, owner); err != nil {
 			return err
 		}
 		defer sh.mu.Unlock()
@@ -401,8 +405,8 @@ func (s *leases) transferOnce(ctx context.Context, l Lease, to string) (out Leas
 // with does something with an owner busy; inside says that the caller has
 // another owner busy.
 func (s *leases) with(ctx context.Context, owner string, inside bool, work func() error) error {
-	sh, err := s.enterFrom(ctx, owner, inside)
-	if err != nil {
+	sh := s.place(owner)
+	if err := s.enterFrom(ctx, sh, owner, inside); err != nil {
 		return err
 	}
 	defer sh.mu.Unlock()

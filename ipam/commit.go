@@ -1,7 +1,6 @@
 package ipam
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,17 +60,16 @@ func (s *leases) changeOf(before, after *entry) (c Change) {
 	return c
 }
 
-// putLocked makes a change in the store, and fills in after; the lock is
-// released while the store works. With errDoubt the change may have been made;
-// with another error it was not.
+// putLocked makes a change in the store, and fills in after what the store
+// gives; the lock is released while the store works. With errDoubt the change may
+// have been made; with another error it was not.
 func (s *leases) putLocked(ctx context.Context, sh ownerPlace, owner string, before, after *entry) error {
 	if s.registry.store == nil { // without a Change, which is large
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if after != nil {
-			after.revision = s.registry.generation.Add(1)
-			after.generation = cmp.Or(after.generation, after.revision)
+			after.revision = 0 // learn gives one
 		}
 		return nil
 	}

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"hash/maphash"
 	"math"
@@ -106,14 +107,40 @@ type ownerShard struct {
 	busy map[string]chan struct{}
 	// gate is set while somebody has the space alone, and closed then.
 	gate chan struct{}
+	_    [16]byte // a shard is as large as a line of memory, so that shards do not much disturb each other
 }
 
 // A valueShard is the part of a space that some of its values are in. Its lock
 // is taken after an ownerShard's.
 type valueShard struct {
-	mu      sync.Mutex // protects records
+	mu      sync.Mutex // protects what follows
 	records table
-	_       [16]byte // a shard is as large as a line of memory, so that shards do not much disturb each other
+	// revision is the last that was given to a value here, and those up to
+	// revisions are to be given next. It is for leases in memory alone.
+	revision, revisions uint64
+	_                   [16]byte // as in an ownerShard
+}
+
+// revisionsAtOnce is how many revisions a shard takes of the registry's, so
+// that shards do not wait for each other.
+const revisionsAtOnce = 64
+
+// stampLocked gives an entry a revision that is higher than any that its value
+// had, if it has none.
+func (sh *valueShard) stampLocked(r *Registry, e *entry) {
+	if e.revision != 0 {
+		if e.revision > sh.revisions {
+			sh.revision, sh.revisions = e.revision, e.revision
+		}
+		return
+	}
+	if sh.revision == sh.revisions {
+		sh.revisions = r.generation.Add(revisionsAtOnce)
+		sh.revision = sh.revisions - revisionsAtOnce
+	}
+	sh.revision++
+	e.revision = sh.revision
+	e.generation = cmp.Or(e.generation, e.revision)
 }
 
 // hash is where a name belongs: the low bits choose the shard.
@@ -173,6 +200,7 @@ func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 	if e == nil {
 		prior = sh.records.remove(h, value)
 	} else {
+		sh.stampLocked(s.registry, e)
 		prior = sh.records.set(e)
 	}
 	taken = taken || prior != nil && !prior.over

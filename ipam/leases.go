@@ -100,15 +100,14 @@ func (s *leases) wait(ctx context.Context, done <-chan struct{}) error {
 
 // enter waits until nobody works for the owner or has the space alone, and
 // until the store has told what it did before. It returns with the owner's
-// shard locked.
-func (s *leases) enter(ctx context.Context, owner string) (ownerPlace, error) {
-	return s.enterFrom(ctx, owner, false)
+// shard locked, unless with an error.
+func (s *leases) enter(ctx context.Context, sh ownerPlace, owner string) error {
+	return s.enterFrom(ctx, sh, owner, false)
 }
 
 // enterFrom is enter; inside says that the caller has another owner busy. Who
 // wants the space alone waits for that one, and so must not be waited for.
-func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (ownerPlace, error) {
-	sh := s.place(owner)
+func (s *leases) enterFrom(ctx context.Context, sh ownerPlace, owner string, inside bool) error {
 	for {
 		brief.Lock(&sh.mu)
 		wait := sh.waitLocked(owner)
@@ -118,9 +117,9 @@ func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (owne
 		switch {
 		case wait == nil && s.forgotten.Load():
 			sh.mu.Unlock()
-			return sh, errForgotten
+			return errForgotten
 		case wait == nil && s.doubts.count.Load() == 0:
-			return sh, nil
+			return nil
 		}
 		sh.mu.Unlock()
 		var err error
@@ -130,7 +129,7 @@ func (s *leases) enterFrom(ctx context.Context, owner string, inside bool) (owne
 			err = s.settle(ctx)
 		}
 		if err != nil {
-			return sh, err
+			return err
 		}
 	}
 }

@@ -29,13 +29,14 @@ type AddressConfig struct {
 // the first 2^48, and Reserve any. Make one with [NewPool]. It may be used
 // concurrently. What it refuses is a [*RefusedError].
 type Pool struct {
-	mu      sync.Mutex // protects what follows; what changes with each address is beside it
+	mu      sync.Mutex // protects what follows; what changes with each address is first
 	cursor  uint64
 	used    bitset // numbers in use, and excluded ones
 	layout  *layout
 	far     map[netip.Addr]bool // in use without a number
 	leaving map[netip.Addr]bool // in use, but no longer given
 	gauge   gauge
+	_       [24]byte // whole lines of memory, so that the first fields are one
 }
 
 // NewPool returns a pool with all addresses free, or [ErrInvalid] naming

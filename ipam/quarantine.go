@@ -139,8 +139,8 @@ const sweeper = ""
 
 // sweep deletes the records that time has freed and that nobody wants.
 func (s *leases) sweep(ctx context.Context) error {
-	sh, err := s.enter(ctx, sweeper)
-	if err != nil {
+	sh := s.place(sweeper)
+	if err := s.enter(ctx, sh, sweeper); err != nil {
 		return err
 	}
 	defer sh.mu.Unlock()

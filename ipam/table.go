@@ -3,6 +3,10 @@ package ipam
 import (
 	"math"
 	"math/bits"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/tierloom/tierloom/ipam/internal/prefetch"
 )
 
 // A table finds entries by owner, or by value if byValue. It is a hash table of
@@ -11,8 +15,24 @@ import (
 // is one.
 type table struct {
 	byValue bool
-	buckets []bucket // a power of two of them, or none
 	count   int
+	// list has the buckets. Who has not the table's lock may look where one is.
+	list atomic.Pointer[[]bucket]
+}
+
+// buckets returns a power of two of them, or none.
+func (t *table) buckets() []bucket {
+	if list := t.list.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// ahead has the bucket of a hash read ahead. The caller need not have the lock.
+func (t *table) ahead(hash uint32) {
+	if list := t.buckets(); len(list) > 0 {
+		prefetch.Line(unsafe.Pointer(bucketOf(list, hash, 0)))
+	}
 }
 
 // bucketSize is how many entries a bucket has room for.
@@ -65,10 +85,10 @@ func (t *table) hash(e *entry) uint32 {
 	return e.ownerHash
 }
 
-// bucket returns the bucket where a hash belongs, or the one some behind it.
+// bucketOf returns the bucket where a hash belongs, or the one some behind it.
 // The low bits of the hash have chosen the shard.
-func (t *table) bucket(hash uint32, behind int) *bucket {
-	return &t.buckets[(int(hash/shardCount)+behind)&(len(t.buckets)-1)]
+func bucketOf(list []bucket, hash uint32, behind int) *bucket {
+	return &list[(int(hash/shardCount)+behind)&(len(list)-1)]
 }
 
 // tag returns what a bucket has of a hash: the high bits.
@@ -77,9 +97,9 @@ func tag(hash uint32) uint8 { return max(1, uint8(hash>>24)) }
 // find returns the bucket that has a key, nil if none has, its place there, and
 // how far the bucket is behind the one where the key belongs.
 func (t *table) find(hash uint32, key string) (b *bucket, i, behind int) {
-	tag := tag(hash)
-	for behind := range t.buckets {
-		b := t.bucket(hash, behind)
+	tag, list := tag(hash), t.buckets()
+	for behind := range list {
+		b := bucketOf(list, hash, behind)
 		for places := b.places(tag); places != 0; places &= places - 1 {
 			if i := place(places); b.entries[i] != nil && t.key(b.entries[i]) == key {
 				return b, i, behind
@@ -107,7 +127,7 @@ func (t *table) set(e *entry) (old *entry) {
 		old, b.entries[i] = b.entries[i], e
 		return old
 	}
-	if t.count >= len(t.buckets)*(bucketSize-2) {
+	if t.count >= len(t.buckets())*(bucketSize-2) {
 		t.grow()
 	}
 	for !t.insert(hash, e) {
@@ -118,8 +138,9 @@ func (t *table) set(e *entry) (old *entry) {
 
 // insert puts in an entry whose key there is not, and reports whether it could.
 func (t *table) insert(hash uint32, e *entry) bool {
+	list := t.buckets()
 	for behind := 0; ; behind++ {
-		b := t.bucket(hash, behind)
+		b := bucketOf(list, hash, behind)
 		if free := b.places(0); free != 0 {
 			b.put(place(free), tag(hash), e)
 			t.count++
@@ -133,11 +154,13 @@ func (t *table) insert(hash uint32, e *entry) bool {
 }
 
 func (t *table) grow() {
-	for n := max(1, 2*len(t.buckets)); ; n *= 2 {
-		larger, ok := table{byValue: t.byValue, buckets: make([]bucket, n)}, true
+	for n := max(1, 2*len(t.buckets())); ; n *= 2 {
+		list, ok := make([]bucket, n), true
+		larger := table{byValue: t.byValue}
+		larger.list.Store(&list)
 		t.all(func(e *entry) { ok = ok && larger.insert(t.hash(e), e) })
 		if ok {
-			*t = larger
+			t.list.Store(&list)
 			return
 		}
 	}
@@ -164,8 +187,9 @@ func (t *table) drop(e *entry) {
 
 // clear empties a place that find has found.
 func (t *table) clear(b *bucket, i, behind int, hash uint32) {
+	list := t.buckets()
 	for passed := range behind {
-		t.bucket(hash, passed).tags -= onePassed
+		bucketOf(list, hash, passed).tags -= onePassed
 	}
 	b.put(i, 0, nil)
 	t.count--
@@ -173,8 +197,8 @@ func (t *table) clear(b *bucket, i, behind int, hash uint32) {
 
 // all calls f with every entry.
 func (t *table) all(f func(*entry)) {
-	for i := range t.buckets {
-		for _, e := range t.buckets[i].entries {
+	for _, b := range t.buckets() {
+		for _, e := range b.entries {
 			if e != nil {
 				f(e)
 			}

@@ -1,0 +1,11 @@
+//go:build amd64 || arm64
+
+package prefetch
+
+import "unsafe"
+
+// Line begins to read the line of memory at p, so that who reads it some 100 ns
+// later need not wait. It does nothing else: p may point to what others write.
+//
+//go:noescape
+func Line(p unsafe.Pointer)

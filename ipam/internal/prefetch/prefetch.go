@@ -1,0 +1,2 @@
+// Package prefetch has the processor read memory ahead.
+package prefetch
