@@ -1,20 +1,30 @@
 package ipam
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // A bitset is a set of numbers below size that finds the next number not in
 // it in a few steps, however full or large it is. Level 0 has a bit for each
 // number; in each level above, a bit says that the word below it is full.
 // Words lie in pages that are made when they are first written to, so that a
 // number costs at most a bit, and numbers that are far apart a page each.
+//
+// One word of level 0 is kept here while numbers are taken from it one after
+// another: processors that share the set have one line of memory less to share.
 type bitset struct {
-	size   uint64
 	count  uint64
+	near   uint64 // the word that is kept here
+	nearAt uint64 // which it is, or noWord
+	size   uint64
 	levels []level
 }
 
+const noWord = math.MaxUint64
+
 func newBitset(size uint64) *bitset {
-	b := &bitset{size: size}
+	b := &bitset{size: size, nearAt: noWord}
 	for n := size; ; n = (n + 63) / 64 {
 		b.levels = append(b.levels, newLevel((n+63)/64))
 		if n <= 64 {
@@ -23,7 +33,40 @@ func newBitset(size uint64) *bitset {
 	}
 }
 
-func (b *bitset) has(n uint64) bool { return b.levels[0].word(n/64)&(1<<(n%64)) != 0 }
+// word returns the ith word of a level, and touch where it is to be written.
+func (b *bitset) word(level int, i uint64) uint64 {
+	if level == 0 && i == b.nearAt {
+		return b.near
+	}
+	return b.levels[level].word(i)
+}
+
+func (b *bitset) touch(level int, i uint64) *uint64 {
+	if level == 0 && i == b.nearAt {
+		return &b.near
+	}
+	return b.levels[level].touch(i)
+}
+
+// approach keeps the word of a number here, and puts back the one before.
+func (b *bitset) approach(n uint64) {
+	if at := n / 64; at != b.nearAt {
+		b.leave()
+		b.near, b.nearAt = b.levels[0].word(at), at
+	}
+}
+
+func (b *bitset) leave() {
+	if b.nearAt != noWord && b.near != b.levels[0].word(b.nearAt) {
+		*b.levels[0].touch(b.nearAt) = b.near
+		if b.near == 0 {
+			b.levels[0].shrink(b.nearAt)
+		}
+	}
+	b.nearAt = noWord
+}
+
+func (b *bitset) has(n uint64) bool { return b.word(0, n/64)&(1<<(n%64)) != 0 }
 
 // add reports whether n was not yet in the set.
 func (b *bitset) add(n uint64) bool {
@@ -32,7 +75,7 @@ func (b *bitset) add(n uint64) bool {
 	}
 	b.count++
 	for i := range b.levels {
-		w := b.levels[i].touch(n / 64)
+		w := b.touch(i, n/64)
 		*w |= 1 << (n % 64)
 		if *w != ^uint64(0) {
 			break
@@ -49,10 +92,10 @@ func (b *bitset) remove(n uint64) bool {
 	}
 	b.count--
 	for i := range b.levels {
-		w := b.levels[i].touch(n / 64)
+		w := b.touch(i, n/64)
 		full := *w == ^uint64(0)
 		*w &^= 1 << (n % 64)
-		if *w == 0 {
+		if *w == 0 && w != &b.near {
 			b.levels[i].shrink(n / 64)
 		}
 		if !full {
@@ -75,7 +118,7 @@ func (b *bitset) next(from uint64) (uint64, bool) {
 // find returns the lowest position from on whose bit is clear at a level.
 func (b *bitset) find(i int, from uint64) (uint64, bool) {
 	w := from / 64
-	if free := ^b.levels[i].word(w) >> (from % 64); free != 0 {
+	if free := ^b.word(i, w) >> (from % 64); free != 0 {
 		return from + uint64(bits.TrailingZeros64(free)), true
 	}
 	if i+1 == len(b.levels) {
@@ -85,7 +128,7 @@ func (b *bitset) find(i int, from uint64) (uint64, bool) {
 	if !ok {
 		return 0, false
 	}
-	free := ^b.levels[i].word(w)
+	free := ^b.word(i, w)
 	if free == 0 {
 		return 0, false
 	}
@@ -93,11 +136,14 @@ func (b *bitset) find(i int, from uint64) (uint64, bool) {
 }
 
 // all calls yield with each number in the set, in order, until it returns false.
-func (b *bitset) all(yield func(uint64) bool) bool { return b.levels[0].members(yield) }
+func (b *bitset) all(yield func(uint64) bool) bool {
+	b.leave()
+	return b.levels[0].members(yield)
+}
 
 // clone returns a set of the same numbers.
 func (b *bitset) clone() *bitset {
-	c := &bitset{size: b.size, count: b.count, levels: make([]level, len(b.levels))}
+	c := &bitset{size: b.size, count: b.count, levels: make([]level, len(b.levels)), near: b.near, nearAt: b.nearAt}
 	for i := range b.levels {
 		c.levels[i] = b.levels[i].clone()
 	}

@@ -21,6 +21,9 @@ func TestBitsetAgainstMap(t *testing.T) {
 		}
 		for step := range 20000 {
 			n := pick()
+			if rng.IntN(4) == 0 {
+				b.approach(pick())
+			}
 			switch rng.IntN(5) {
 			case 0, 1:
 				require.Equal(t, !model[n], b.add(n), "seed %d step %d: add %d", seed, step, n)

@@ -82,6 +82,7 @@ func (p *IDPool) Allocate() (uint32, error) {
 	if !ok {
 		return 0, p.refuseLocked("id", ErrExhausted)
 	}
+	p.used.approach(n)
 	p.used.add(n)
 	p.cursor = n + 1
 	p.gauge.set(p.inUseLocked())

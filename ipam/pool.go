@@ -36,7 +36,6 @@ type Pool struct {
 	far     map[netip.Addr]bool // in use without a number
 	leaving map[netip.Addr]bool // in use, but no longer given
 	gauge   gauge
-	_       [24]byte // whole lines of memory, so that the first fields are one
 }
 
 // NewPool returns a pool with all addresses free, or [ErrInvalid] naming
@@ -78,6 +77,7 @@ func (p *Pool) next() (uint64, *layout, error) {
 	if !ok {
 		return 0, nil, p.refuseLocked("address", ErrExhausted)
 	}
+	p.used.approach(n)
 	p.used.add(n)
 	p.cursor = n + 1
 	p.gauge.set(p.inUseLocked())
