@@ -12,8 +12,8 @@ import (
 type wish struct {
 	// accept tells what is wrong with a value that the owner has already.
 	accept func(value string) error
-	// pick takes a value from the core.
-	pick func(core) (string, error)
+	// pick takes a value from the core, and appends it.
+	pick func(c core, to []byte) ([]byte, error)
 }
 
 // maxLost is how often a call tries again because another process was faster;
@@ -108,13 +108,13 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		}
 		return mine, nil, nil
 	}
-	value, before, err := s.chooseLocked(mine, value, want)
+	next := &entry{owner: owner, since: now, ownerHash: sh.hash}
+	before, err := s.chooseLocked(mine, value, want, next)
 	if err != nil {
 		return nil, nil, err
 	}
-	near := s.near(value)
-	s.valueShard(near).records.ahead(near)
-	next := &entry{value: value, owner: owner, since: now, ownerHash: sh.hash, valueHash: near}
+	value, next.valueHash = next.value, s.near(next.value)
+	s.valueShard(next.valueHash).records.ahead(next.valueHash)
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {
@@ -162,24 +162,31 @@ func (s *leases) askLost(ctx context.Context, sh ownerPlace, owner, value string
 	return e, err
 }
 
-// chooseLocked takes a value in the core, the one that the owner had if it
-// will do. It returns the entry that there is of the value, of another owner
-// only if there is a store.
-func (s *leases) chooseLocked(mine *entry, asked string, want wish) (value string, before *entry, err error) {
+// chooseLocked takes a value in the core for the next entry of an owner, the one
+// that he had if it will do. It returns the entry that there is of the value, of
+// another owner only if there is a store.
+func (s *leases) chooseLocked(mine *entry, asked string, want wish, next *entry) (before *entry, err error) {
 	if mine != nil {
 		err := s.comeBackLocked(mine, want)
 		if err == nil {
-			return mine.value, mine, nil
+			next.setValue([]byte(mine.value))
+			return mine, nil
 		}
 		if mine.pinned {
-			return "", nil, fmt.Errorf("%w: %s is pinned to it: %w", ErrConflict, mine.value, err)
+			return nil, fmt.Errorf("%w: %s is pinned to it: %w", ErrConflict, mine.value, err)
 		}
 	}
-	if value, err = s.pick(want); err == nil {
+	c := s.coreNow()
+	if c == nil {
+		return nil, errForgotten
+	}
+	value, err := want.pick(c, next.text[:0])
+	if err == nil {
+		next.setValue(value)
 		if s.registry.store != nil { // which must be told
-			before = s.of(value)
+			before = s.of(next.value)
 		}
-		return value, before, nil
+		return before, nil
 	}
 	if errors.Is(err, ErrInUse) {
 		err = errInFlight
@@ -187,14 +194,7 @@ func (s *leases) chooseLocked(mine *entry, asked string, want wish) (value strin
 			err = &HeldError{s.record(holder)}
 		}
 	}
-	return "", nil, err
-}
-
-func (s *leases) pick(want wish) (string, error) {
-	if c := s.coreNow(); c != nil {
-		return want.pick(c)
-	}
-	return "", errForgotten
+	return nil, err
 }
 
 // comeBackLocked takes the value that an owner had, and says why not.

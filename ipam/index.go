@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 // An entry is a record in memory, in few bytes. It is replaced when the record
@@ -24,6 +25,17 @@ type entry struct {
 	// is written with the locks of the owner's shard and the value's, and read
 	// with either.
 	over bool
+	text [16]byte // has the value, if that is as short as an IPv4 address
+}
+
+// setValue gives a new entry its value, which may be in its text already.
+func (e *entry) setValue(value []byte) {
+	if len(value) == 0 || len(value) > len(e.text) {
+		e.value = string(value)
+		return
+	}
+	n := copy(e.text[:], value)
+	e.value = unsafe.String(&e.text[0], n) // nobody writes there again
 }
 
 // The rest of a record is what one that is held has not, unless it is contested.
@@ -74,10 +86,11 @@ func timeOf(nanos int64) time.Time {
 // entry returns a record as it is kept here.
 func (s *leases) entry(r Record) *entry {
 	e := &entry{
-		owner: r.Owner, value: r.Value, since: nanos(r.Since), generation: r.Generation, revision: r.Revision,
+		owner: r.Owner, since: nanos(r.Since), generation: r.Generation, revision: r.Revision,
 		unacknowledged: r.Unacknowledged, pinned: r.Pinned, suspect: r.Suspect,
 		ownerHash: s.hash(r.Owner), valueHash: s.near(r.Value),
 	}
+	e.setValue([]byte(r.Value))
 	if !r.Released.IsZero() || !r.Until.IsZero() || len(r.Contested) > 0 {
 		e.rest = &rest{nanos(r.Released), nanos(r.Until), r.Contested}
 	}

@@ -76,20 +76,19 @@ func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error
 // Acquire returns the owner's address, a new one if it has none.
 func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, error) {
 	var picked netip.Addr
-	var text string
-	v, err := a.acquire(ctx, owner, "", wish{accept: same, pick: func(c core) (string, error) {
+	v, err := a.acquire(ctx, owner, "", wish{accept: same, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		picked, err = pool.Allocate()
-		text = picked.String()
-		return text, err
+		return picked.AppendTo(to), err
 	}})
-	switch {
-	case err != nil:
+	if err != nil {
 		return netip.Addr{}, err
-	case v == text:
+	}
+	var text [64]byte
+	if v == string(picked.AppendTo(text[:0])) {
 		return picked, nil
 	}
 	return netip.ParseAddr(v)
@@ -104,12 +103,12 @@ func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want neti
 		}
 		return fmt.Errorf("it has %s and asks for %s", have, want)
 	}
-	v, err := a.acquire(ctx, owner, want.String(), wish{accept: accept, pick: func(c core) (string, error) {
+	v, err := a.acquire(ctx, owner, want.String(), wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		return want.String(), pool.Reserve(want)
+		return want.AppendTo(to), pool.Reserve(want)
 	}})
 	if err != nil {
 		return netip.Addr{}, err
@@ -181,13 +180,13 @@ func (s *Subnets) Acquire(ctx context.Context, owner string, bits int) (netip.Pr
 		}
 		return nil
 	}
-	v, err := s.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core) (string, error) {
+	v, err := s.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
 		block, err := coreOf[subnetCore](c)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		p, err := block.Carve(bits)
-		return p.String(), err
+		return p.AppendTo(to), err
 	}})
 	if err != nil {
 		return netip.Prefix{}, err
@@ -257,13 +256,13 @@ func (r *Registry) IDs(space string, cfg IDConfig) (*IDs, error) {
 
 // Acquire returns the owner's id, a new one if it has none.
 func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
-	v, err := i.acquire(ctx, owner, "", wish{accept: same, pick: func(c core) (string, error) {
+	v, err := i.acquire(ctx, owner, "", wish{accept: same, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[idCore](c)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		n, err := pool.Allocate()
-		return strconv.FormatUint(uint64(n), 10), err
+		return strconv.AppendUint(to, uint64(n), 10), err
 	}})
 	if err != nil {
 		return 0, err
@@ -328,13 +327,13 @@ func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
 
 // Acquire returns the owner's address, a new one if it has none.
 func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, error) {
-	v, err := m.acquire(ctx, owner, "", wish{accept: same, pick: func(c core) (string, error) {
+	v, err := m.acquire(ctx, owner, "", wish{accept: same, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[macCore](c)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		mac, err := pool.Allocate()
-		return mac.String(), err
+		return append(to, mac.String()...), err
 	}})
 	if err != nil {
 		return nil, err
