@@ -132,6 +132,9 @@ func (r *Registry) raise(changes []Change) uint64 {
 			next++
 		}
 		if r.generation.CompareAndSwap(have, next) {
+			if r.store == nil {
+				r.raised.Store(next)
+			}
 			return next
 		}
 	}

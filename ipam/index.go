@@ -142,12 +142,9 @@ const revisionsAtOnce = 64
 // had, if it has none.
 func (sh *valueShard) stampLocked(r *Registry, e *entry) {
 	if e.revision != 0 {
-		if e.revision > sh.revisions {
-			sh.revision, sh.revisions = e.revision, e.revision
-		}
 		return
 	}
-	if sh.revision == sh.revisions {
+	if sh.revision == sh.revisions || sh.revision < r.raised.Load() {
 		sh.revisions = r.generation.Add(revisionsAtOnce)
 		sh.revision = sh.revisions - revisionsAtOnce
 	}

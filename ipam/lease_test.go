@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"testing"
@@ -323,4 +324,48 @@ func TestWritersOfEveryKind(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// TestGenerationsRise acquires, releases, transfers and recovers at random:
+// each time that a value is given, it is with a higher generation, and what is
+// given after a recovery has one higher than what was found.
+func TestGenerationsRise(t *testing.T) {
+	ctx := t.Context()
+	for seed := range uint64(10) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		r, err := ipam.Open(ctx, nil, ipam.Config{})
+		require.NoError(t, err)
+		pool, err := r.Addresses("p", ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/28")}})
+		require.NoError(t, err)
+		last, least := map[string]uint64{}, uint64(0)
+		given := func(l ipam.Lease) {
+			require.Greater(t, l.Generation, max(last[l.Value], least), "seed %d: %v", seed, l)
+			last[l.Value] = l.Generation
+		}
+		for range 2_000 {
+			who := fmt.Sprint(rng.IntN(12))
+			lease, holds := pool.Lease(who)
+			switch n := rng.IntN(20); {
+			case !holds:
+				_, err := pool.Acquire(ctx, who)
+				require.NoError(t, err)
+				lease, _ := pool.Lease(who)
+				given(lease)
+			case n == 0:
+				to := who + " again"
+				require.NoError(t, pool.Release(ctx, to))
+				moved, err := pool.Transfer(ctx, lease, to)
+				require.NoError(t, err)
+				given(moved)
+				require.NoError(t, pool.Release(ctx, to))
+			case n == 1:
+				least = lease.Generation + rng.Uint64N(1_000)
+				_, err := r.Recover(ctx, "p", []ipam.Claim{{Owner: who, Value: lease.Value, Generation: least, Source: "port"}})
+				require.NoError(t, err)
+				last[lease.Value] = least
+			default:
+				require.NoError(t, pool.Release(ctx, who))
+			}
+		}
+	}
 }

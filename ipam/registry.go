@@ -45,6 +45,8 @@ type Registry struct {
 	cfg    Config
 	seed   maphash.Seed
 	wall   *wallClock // nil if the caller has a clock
+	// raised is what revisions of leases in memory alone must be higher than.
+	raised atomic.Uint64
 
 	_      [64]byte // what follows is written all the time, and what is around it mostly read
 	writes atomic.Uint64

@@ -59,6 +59,7 @@ func (s *Store) checkOwners(steps []step) error {
 		return err
 	}
 	defer v.close()
+	v.layOver()
 	owners := map[string]string{}
 	for _, c := range steps {
 		if c.owner == 0 {

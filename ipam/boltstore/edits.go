@@ -63,6 +63,9 @@ func (e *edits) get(hash uint64, key []byte) (record []byte, ok bool) {
 	return e.at(at).record, true
 }
 
+// first returns the first n, for reading while others are put.
+func (e *edits) first(n int) edits { return edits{blocks: e.blocks, count: n} }
+
 // cut takes back all but the first n.
 func (e *edits) cut(n int) {
 	for e.count > n {

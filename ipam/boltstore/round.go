@@ -65,12 +65,11 @@ func (s *Store) write(r *round) {
 	if !s.gather(r) {
 		return
 	}
-	began := time.Now()
 	if err == nil && r.edits > 0 {
+		began := time.Now()
 		err = s.journal.append(&r.batch)
+		s.took = time.Since(began)
 	}
-	s.took = time.Since(began)
-
 	brief.Lock(&s.turn)
 	defer s.turn.Unlock()
 	if err != nil {

@@ -17,25 +17,33 @@ import (
 type view struct {
 	tx       *bbolt.Tx
 	records  *bbolt.Bucket
-	over     map[string][]byte // by key, empty for deleted ones
+	edits    [2]edits          // the later last
+	over     map[string][]byte // what they made, by key, empty for what was deleted
 	revision uint64
 }
 
-// openView returns a view with the first n of what is recent. The caller has
-// the turn, so that no move ends meanwhile and the view misses nothing.
+// openView returns a view with the first n of what is recent, to be laid over
+// before it is used. The caller has the turn, so that no move ends meanwhile and
+// the view misses nothing.
 func (s *Store) openView(n int) (*view, error) {
 	tx, err := s.db.Begin(false)
 	if err != nil {
 		return nil, err
 	}
-	v := &view{tx: tx, records: tx.Bucket(recordsBucket), over: map[string][]byte{}, revision: s.durable.revision}
-	for i := range s.frozen.count {
-		v.over[string(s.frozen.at(i).key)] = s.frozen.at(i).record
+	return &view{
+		tx: tx, records: tx.Bucket(recordsBucket), revision: s.durable.revision,
+		edits: [2]edits{s.frozen.first(s.frozen.count), s.recent.first(n)},
+	}, nil
+}
+
+func (v *view) layOver() {
+	v.over = map[string][]byte{}
+	for i := range v.edits {
+		for at := range v.edits[i].count {
+			e := v.edits[i].at(at)
+			v.over[string(e.key)] = e.record
+		}
 	}
-	for i := range n {
-		v.over[string(s.recent.at(i).key)] = s.recent.at(i).record
-	}
-	return v, nil
 }
 
 func (v *view) close() { _ = v.tx.Rollback() }
@@ -52,6 +60,7 @@ func (s *Store) view(f func(*view) error) error {
 		return err
 	}
 	defer v.close()
+	v.layOver()
 	return f(v)
 }
 
