@@ -108,13 +108,14 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		}
 		return mine, nil, nil
 	}
-	next := &entry{owner: owner, since: now, ownerHash: sh.hash}
-	before, err := s.chooseLocked(mine, value, want, next)
+	text, before, err := s.chooseLocked(sh, mine, value, want)
 	if err != nil {
 		return nil, nil, err
 	}
-	value, next.valueHash = next.value, s.near(next.value)
-	s.valueShard(next.valueHash).records.ahead(next.valueHash)
+	near := s.near(string(text))
+	s.valueShard(near).records.ahead(near)
+	next := &entry{owner: owner, since: now, ownerHash: sh.hash, valueHash: near}
+	value = next.setValue(text)
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {
@@ -162,31 +163,28 @@ func (s *leases) askLost(ctx context.Context, sh ownerPlace, owner, value string
 	return e, err
 }
 
-// chooseLocked takes a value in the core for the next entry of an owner, the one
-// that he had if it will do. It returns the entry that there is of the value, of
-// another owner only if there is a store.
-func (s *leases) chooseLocked(mine *entry, asked string, want wish, next *entry) (before *entry, err error) {
+// chooseLocked takes a value in the core, the one that the owner had if it
+// will do. It returns the value, which may be in the shard, and the entry that
+// there is of it, of another owner only if there is a store.
+func (s *leases) chooseLocked(sh ownerPlace, mine *entry, asked string, want wish) (value []byte, before *entry, err error) {
 	if mine != nil {
 		err := s.comeBackLocked(mine, want)
 		if err == nil {
-			next.setValue([]byte(mine.value))
-			return mine, nil
+			return []byte(mine.value), mine, nil
 		}
 		if mine.pinned {
-			return nil, fmt.Errorf("%w: %s is pinned to it: %w", ErrConflict, mine.value, err)
+			return nil, nil, fmt.Errorf("%w: %s is pinned to it: %w", ErrConflict, mine.value, err)
 		}
 	}
 	c := s.coreNow()
 	if c == nil {
-		return nil, errForgotten
+		return nil, nil, errForgotten
 	}
-	value, err := want.pick(c, next.text[:0])
-	if err == nil {
-		next.setValue(value)
+	if value, err = want.pick(c, sh.text[:0]); err == nil {
 		if s.registry.store != nil { // which must be told
-			before = s.of(next.value)
+			before = s.of(string(value))
 		}
-		return before, nil
+		return value, before, nil
 	}
 	if errors.Is(err, ErrInUse) {
 		err = errInFlight
@@ -194,7 +192,7 @@ func (s *leases) chooseLocked(mine *entry, asked string, want wish, next *entry)
 			err = &HeldError{s.record(holder)}
 		}
 	}
-	return nil, err
+	return nil, nil, err
 }
 
 // comeBackLocked takes the value that an owner had, and says why not.

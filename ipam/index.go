@@ -25,17 +25,21 @@ type entry struct {
 	// is written with the locks of the owner's shard and the value's, and read
 	// with either.
 	over bool
-	text [16]byte // has the value, if that is as short as an IPv4 address
+	text shortText // has the value, if that is short
 }
 
-// setValue gives a new entry its value, which may be in its text already.
-func (e *entry) setValue(value []byte) {
+// A shortText has room for an IPv4 address.
+type shortText [16]byte
+
+// setValue gives a new entry its value, which it returns.
+func (e *entry) setValue(value []byte) string {
 	if len(value) == 0 || len(value) > len(e.text) {
 		e.value = string(value)
-		return
+	} else {
+		n := copy(e.text[:], value)
+		e.value = unsafe.String(&e.text[0], n) // nobody writes there again
 	}
-	n := copy(e.text[:], value)
-	e.value = unsafe.String(&e.text[0], n) // nobody writes there again
+	return e.value
 }
 
 // The rest of a record is what one that is held has not, unless it is contested.
@@ -120,7 +124,9 @@ type ownerShard struct {
 	busy map[string]chan struct{}
 	// gate is set while somebody has the space alone, and closed then.
 	gate chan struct{}
-	_    [16]byte // a shard is as large as a line of memory, so that shards do not much disturb each other
+	// text has a value that was just taken. With it a shard is as large as a
+	// line of memory, so that shards do not much disturb each other.
+	text shortText
 }
 
 // A valueShard is the part of a space that some of its values are in. Its lock
@@ -131,7 +137,7 @@ type valueShard struct {
 	// revision is the last that was given to a value here, and those up to
 	// revisions are to be given next. It is for leases in memory alone.
 	revision, revisions uint64
-	_                   [16]byte // as in an ownerShard
+	_                   [16]byte // so that it is as large as an ownerShard
 }
 
 // revisionsAtOnce is how many revisions a shard takes of the registry's, so

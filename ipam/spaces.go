@@ -75,8 +75,12 @@ func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error
 
 // Acquire returns the owner's address, a new one if it has none.
 func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, error) {
-	var picked netip.Addr
-	v, err := a.acquire(ctx, owner, "", wish{accept: same, pick: func(c core, to []byte) ([]byte, error) {
+	var picked netip.Addr // what is picked last, unless the owner has an address
+	accept := func(string) error {
+		picked = netip.Addr{}
+		return nil
+	}
+	v, err := a.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return nil, err
@@ -84,11 +88,10 @@ func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, erro
 		picked, err = pool.Allocate()
 		return picked.AppendTo(to), err
 	}})
-	if err != nil {
+	switch {
+	case err != nil:
 		return netip.Addr{}, err
-	}
-	var text [64]byte
-	if v == string(picked.AppendTo(text[:0])) {
+	case picked.IsValid():
 		return picked, nil
 	}
 	return netip.ParseAddr(v)
