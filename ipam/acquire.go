@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"time"
 )
 
@@ -438,7 +437,7 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 	after := s.entry(changes[0].After)
 	s.unindex(s.learn(l.Value, after, false))
 	sh := s.ownerShard(after)
-	brief.Lock(&sh.mu)
+	lock(&sh.mu)
 	sh.indexLocked(after)
 	sh.mu.Unlock()
 	return s.lease(after), nil
@@ -461,7 +460,7 @@ func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, erro
 		return has, nil
 	}
 	sh := s.place(owner)
-	brief.Lock(&sh.mu)
+	lock(&sh.mu)
 	defer sh.mu.Unlock()
 	if e := sh.owners.get(sh.hash, owner); e != nil && e.owned() {
 		return e, nil

@@ -3,7 +3,6 @@ package ipam
 import (
 	"errors"
 	"fmt"
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"sync"
 )
 
@@ -73,7 +72,7 @@ func (cfg IDConfig) reserved() (*bitset, error) {
 
 // Allocate returns a free id, or [ErrExhausted].
 func (p *IDPool) Allocate() (uint32, error) {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	n, ok := p.used.next(p.cursor)
 	if !ok {
@@ -95,7 +94,7 @@ func (p *IDPool) refuseLocked(asked string, err error) error {
 
 // Reserve takes a specific id, or returns [ErrOutOfRange] or [ErrInUse].
 func (p *IDPool) Reserve(id uint32) error {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	if !p.Contains(id) {
 		return p.refuseLocked(fmt.Sprintf("id %d", id), ErrOutOfRange)
@@ -109,7 +108,7 @@ func (p *IDPool) Reserve(id uint32) error {
 
 // Release frees an id; one that is free, reserved or not of the pool is no error.
 func (p *IDPool) Release(id uint32) {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	if p.Contains(id) && p.used.remove(uint64(id-p.min)) {
 		p.gauge.set(p.inUseLocked())
@@ -124,7 +123,7 @@ func (p *IDPool) Contains(id uint32) bool {
 // All calls yield with each id that is in use as it is called, in order, until
 // it returns false. Yield may use the pool.
 func (p *IDPool) All(yield func(uint32) bool) {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	used := p.used.clone()
 	p.mu.Unlock()
 	used.all(func(n uint64) bool { return p.reserved.has(n) || yield(p.min+uint32(n)) })
@@ -136,7 +135,7 @@ func (p *IDPool) inUseLocked() uint64 { return p.used.count - p.reserved.count }
 
 // Usage returns how many ids are in use and how many there are.
 func (p *IDPool) Usage() (used, total uint64) {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.inUseLocked(), p.total()
 }
@@ -144,7 +143,7 @@ func (p *IDPool) Usage() (used, total uint64) {
 // NearlyFull reports whether use has reached the high watermark and not yet
 // fallen to the low one since.
 func (p *IDPool) NearlyFull() bool {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.gauge.high
 }

@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"cmp"
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -196,7 +195,7 @@ func (s *leases) valueShard(hash uint32) *valueShard { return &s.values[hash%sha
 func (s *leases) of(value string) *entry {
 	h := s.near(value)
 	sh := s.valueShard(h)
-	brief.Lock(&sh.mu)
+	lock(&sh.mu)
 	defer sh.mu.Unlock()
 	return sh.records.get(h, value)
 }
@@ -212,7 +211,7 @@ func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 		h = s.near(value)
 	}
 	sh := s.valueShard(h)
-	brief.Lock(&sh.mu)
+	lock(&sh.mu)
 	if e == nil {
 		prior = sh.records.remove(h, value)
 	} else {
@@ -261,7 +260,7 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 	e := s.entry(*rec)
 	s.unindex(s.learn(value, e, taken))
 	sh := s.ownerShard(e)
-	brief.Lock(&sh.mu)
+	lock(&sh.mu)
 	sh.indexLocked(e)
 	sh.mu.Unlock()
 	return e
@@ -285,7 +284,7 @@ func (s *leases) unindex(e *entry) {
 		return
 	}
 	sh := s.ownerShard(e)
-	brief.Lock(&sh.mu)
+	lock(&sh.mu)
 	defer sh.mu.Unlock()
 	sh.owners.drop(e)
 }
@@ -304,7 +303,7 @@ func (s *leases) load(rec Record) {
 func (s *leases) each(f func(*entry)) {
 	for i := range s.values {
 		sh := &s.values[i]
-		brief.Lock(&sh.mu)
+		lock(&sh.mu)
 		sh.records.all(f)
 		sh.mu.Unlock()
 	}

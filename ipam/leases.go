@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"iter"
 	"slices"
 	"sync/atomic"
@@ -80,7 +79,7 @@ func (s *leases) Leases() iter.Seq[Lease] {
 // Lease returns what the owner holds.
 func (s *leases) Lease(owner string) (Lease, bool) {
 	sh := s.place(owner)
-	brief.Lock(&sh.mu)
+	lock(&sh.mu)
 	defer sh.mu.Unlock()
 	if e := sh.owners.get(sh.hash, owner); e != nil && e.held() {
 		return s.lease(e), true
@@ -109,7 +108,7 @@ func (s *leases) enter(ctx context.Context, sh ownerPlace, owner string) error {
 // wants the space alone waits for that one, and so must not be waited for.
 func (s *leases) enterFrom(ctx context.Context, sh ownerPlace, owner string, inside bool) error {
 	for {
-		brief.Lock(&sh.mu)
+		lock(&sh.mu)
 		wait := sh.waitLocked(owner)
 		if wait == nil && !inside {
 			wait = sh.gate
@@ -153,7 +152,7 @@ func (sh *ownerShard) workLocked(owner string, work func() error) error {
 	sh.busy[owner] = nil
 	sh.mu.Unlock()
 	defer func() {
-		brief.Lock(&sh.mu)
+		lock(&sh.mu)
 		done := sh.busy[owner]
 		delete(sh.busy, owner)
 		if done != nil {
@@ -174,7 +173,7 @@ func (s *leases) enterAlone(ctx context.Context) error {
 	}
 	gate := make(chan struct{})
 	for i := range s.owners {
-		brief.Lock(&s.owners[i].mu)
+		lock(&s.owners[i].mu)
 		s.owners[i].gate = gate
 		s.owners[i].mu.Unlock()
 	}
@@ -196,7 +195,7 @@ func (s *leases) emptied(ctx context.Context) error {
 	for i := range s.owners {
 		for sh := &s.owners[i]; ; {
 			var wait chan struct{}
-			brief.Lock(&sh.mu)
+			lock(&sh.mu)
 			for owner := range sh.busy {
 				wait = sh.waitLocked(owner)
 				break
@@ -216,7 +215,7 @@ func (s *leases) emptied(ctx context.Context) error {
 func (s *leases) leaveAlone() {
 	gate := s.owners[0].gate
 	for i := range s.owners {
-		brief.Lock(&s.owners[i].mu)
+		lock(&s.owners[i].mu)
 		s.owners[i].gate = nil
 		s.owners[i].mu.Unlock()
 	}

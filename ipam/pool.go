@@ -1,7 +1,6 @@
 package ipam
 
 import (
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"maps"
 	"net/netip"
 	"slices"
@@ -68,7 +67,7 @@ func (p *Pool) Allocate() (netip.Addr, error) {
 
 // next takes a number, which is one of a layout.
 func (p *Pool) next() (uint64, *layout, error) {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	n, ok := p.used.next(p.cursor)
 	if !ok {
@@ -105,7 +104,7 @@ func AllocatePair(a, b *Pool) (netip.Addr, netip.Addr, error) {
 
 // Reserve takes a specific address, or returns [ErrOutOfRange] or [ErrInUse].
 func (p *Pool) Reserve(a netip.Addr) error {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	n, numbered, given := p.layout.gives(a)
 	switch {
@@ -132,7 +131,7 @@ func (p *Pool) takeLocked(a netip.Addr, n uint64, numbered bool) bool {
 
 // Release frees an address; one that is free or not of the pool is no error.
 func (p *Pool) Release(a netip.Addr) {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	n, numbered, given := p.layout.gives(a)
 	switch {
@@ -148,7 +147,7 @@ func (p *Pool) Release(a netip.Addr) {
 
 // Contains reports whether the pool may give the address.
 func (p *Pool) Contains(a netip.Addr) bool {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	_, _, given := p.layout.gives(a)
 	return given
@@ -162,7 +161,7 @@ func (p *Pool) Reconfigure(cfg AddressConfig) error {
 	if err != nil {
 		return err
 	}
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	before, used, others := p.layout, p.used, p.othersLocked()
 	var last netip.Addr
@@ -204,7 +203,7 @@ func (p *Pool) othersLocked() []netip.Addr {
 // All calls yield with each address that is in use as it is called, those that
 // are leaving last, until it returns false. Yield may use the pool.
 func (p *Pool) All(yield func(netip.Addr) bool) {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	l, used, others := p.layout, p.used.clone(), p.othersLocked()
 	p.mu.Unlock()
 	if !used.all(func(n uint64) bool { return l.excluded.has(n) || yield(l.address(n)) }) {
@@ -219,7 +218,7 @@ func (p *Pool) All(yield func(netip.Addr) bool) {
 
 // Leaving returns, sorted, what is in use but no longer of the pool.
 func (p *Pool) Leaving() []netip.Addr {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.leavingLocked()
 }
@@ -235,7 +234,7 @@ func (p *Pool) inUseLocked() uint64 {
 // Usage returns how many addresses are in use and how many there are, at most
 // [math.MaxUint64]. What is leaving is in neither.
 func (p *Pool) Usage() (used, total uint64) {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.inUseLocked(), p.layout.total
 }
@@ -243,14 +242,14 @@ func (p *Pool) Usage() (used, total uint64) {
 // NearlyFull reports whether use has reached the high watermark and not yet
 // fallen to the low one since.
 func (p *Pool) NearlyFull() bool {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.gauge.high
 }
 
 // String returns the first and last address of each run, of the first few.
 func (p *Pool) String() string {
-	brief.Lock(&p.mu)
+	lock(&p.mu)
 	defer p.mu.Unlock()
 	return p.layout.String()
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -116,14 +115,14 @@ func (s *leases) expire(ctx context.Context) error {
 // freeOne frees a value whose quarantine is over, later if its owner is busy.
 func (s *leases) freeOne(e *entry) {
 	owners := s.ownerShard(e)
-	brief.Lock(&owners.mu)
+	lock(&owners.mu)
 	defer owners.mu.Unlock()
 	if _, busy := owners.busy[e.owner]; busy || owners.gate != nil {
 		s.queue.add(e)
 		return
 	}
 	values := s.valueShard(e.valueHash)
-	brief.Lock(&values.mu)
+	lock(&values.mu)
 	current := values.records.get(e.valueHash, e.value) == e && !e.over
 	e.over = e.over || current
 	values.mu.Unlock()

@@ -5,8 +5,6 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"unsafe"
-
-	"github.com/tierloom/tierloom/ipam/internal/prefetch"
 )
 
 // A table finds entries by owner, or by value if byValue. It is a hash table of
@@ -31,7 +29,7 @@ func (t *table) buckets() []bucket {
 // ahead has the bucket of a hash read ahead. The caller need not have the lock.
 func (t *table) ahead(hash uint32) {
 	if list := t.buckets(); len(list) > 0 {
-		prefetch.Line(unsafe.Pointer(bucketOf(list, hash, 0)))
+		prefetch(unsafe.Pointer(bucketOf(list, hash, 0)))
 	}
 }
 

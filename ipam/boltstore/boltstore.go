@@ -20,7 +20,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/tierloom/tierloom/ipam"
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 )
 
 // A Store is an ipam.Store over a file and its journal. Make one with [Open];
@@ -161,7 +160,7 @@ func (s *Store) Close() error {
 // stop waits for what others write, with nobody new let in. It reports whether
 // that was not done before.
 func (s *Store) stop() bool {
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	closed, last := s.closed, s.last
 	s.closed = true
 	s.turn.Unlock()

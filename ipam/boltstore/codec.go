@@ -27,8 +27,7 @@ const (
 
 func key(space, value string) []byte {
 	b := make([]byte, 0, 2+len(space)+len(value))
-	b = binary.AppendUvarint(b, uint64(len(space)))
-	return append(append(b, space...), value...)
+	return append(appendText(b, space), value...)
 }
 
 // encode appends a record's body.
@@ -62,7 +61,7 @@ func encode(b []byte, r *ipam.Record) []byte {
 	return b
 }
 
-func appendText(b []byte, s string) []byte {
+func appendText[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 

@@ -78,7 +78,7 @@ func (b *batch) put(key, record []byte) (k, r []byte) {
 
 // appendBytes appends a length and what has it, which it also returns.
 func appendBytes(to, b []byte) (all, appended []byte) {
-	to = append(binary.AppendUvarint(to, uint64(len(b))), b...)
+	to = appendText(to, b)
 	return to, slices.Clip(to[len(to)-len(b):])
 }
 
@@ -137,10 +137,14 @@ func parse(raw []byte, id identity, applied uint64) (list []batch, end int, err 
 		if size == 0 {
 			break
 		}
-		if n := len(list); n > 0 && b.number <= list[n-1].number {
-			break
-		} else if n > 0 && b.number != list[n-1].number+1 {
-			return nil, 0, fmt.Errorf("%w: batch %d follows batch %d", errDamaged, b.number, list[n-1].number)
+		if n := len(list); n > 0 {
+			before := list[n-1].number
+			if b.number <= before {
+				break
+			}
+			if b.number != before+1 {
+				return nil, 0, fmt.Errorf("%w: batch %d follows batch %d", errDamaged, b.number, before)
+			}
 		}
 		list = append(list, b)
 		end += size

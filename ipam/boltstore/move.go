@@ -6,8 +6,6 @@ import (
 	"os"
 
 	"go.etcd.io/bbolt"
-
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 )
 
 const (
@@ -146,7 +144,7 @@ func (s *Store) move() error {
 // freeze adds what is recent and durable to what is to be moved, and returns
 // how far that goes.
 func (s *Store) freeze() durable {
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	defer s.turn.Unlock()
 	done := s.recent
 	s.recent = newEdits()
@@ -183,7 +181,7 @@ func (s *Store) moveSome() error {
 	if err != nil {
 		return err
 	}
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	defer s.turn.Unlock()
 	s.frozen = newEdits()
 	return nil

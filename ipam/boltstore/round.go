@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/tierloom/tierloom/ipam"
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 )
 
 // A round is the calls that are made durable at once. Each caller stages its
@@ -26,7 +25,7 @@ type round struct {
 // round waits for the disk the next is staged on top of it, and fails if it fails.
 func (s *Store) commit(changes []ipam.Change) error {
 	steps := s.steps(changes)
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	if s.closed {
 		s.turn.Unlock()
 		return os.ErrClosed
@@ -70,7 +69,7 @@ func (s *Store) write(r *round) {
 		err = s.journal.append(&r.batch)
 		s.took = time.Since(began)
 	}
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	defer s.turn.Unlock()
 	if err != nil {
 		s.failLocked(r, err)
@@ -95,7 +94,7 @@ const patience = 3
 // It reports whether there is something to write: not if the round before has
 // failed.
 func (s *Store) gather(r *round) bool {
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	defer s.turn.Unlock()
 	if s.next == r && r.calls < s.callers {
 		r.want = s.callers
@@ -106,7 +105,7 @@ func (s *Store) gather(r *round) bool {
 		case <-late.C:
 		}
 		late.Stop()
-		brief.Lock(&s.turn)
+		s.turn.Lock()
 	}
 	if s.next != r {
 		return false

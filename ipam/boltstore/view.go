@@ -9,7 +9,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/tierloom/tierloom/ipam"
-	"github.com/tierloom/tierloom/ipam/internal/brief"
 )
 
 // A view is the records as they are at one moment: those of the database, and
@@ -53,7 +52,7 @@ func (s *Store) view(f func(*view) error) error {
 	if err := s.mend(); err != nil {
 		return err
 	}
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	v, err := s.openView(s.durable.edits)
 	s.turn.Unlock()
 	if err != nil {
@@ -67,7 +66,7 @@ func (s *Store) view(f func(*view) error) error {
 // mend cuts off what a failed write may have left in the journal, before
 // anybody is told that it is not there.
 func (s *Store) mend() error {
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	torn := s.torn
 	s.turn.Unlock()
 	if !torn {
@@ -76,7 +75,7 @@ func (s *Store) mend() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	err := s.journal.mend()
-	brief.Lock(&s.turn)
+	s.turn.Lock()
 	defer s.turn.Unlock()
 	s.torn = s.journal.torn
 	return err

@@ -1,8 +1,0 @@
-//go:build !amd64 && !arm64
-
-package prefetch
-
-import "unsafe"
-
-// Line does nothing here.
-func Line(unsafe.Pointer) {}

@@ -1,2 +1,0 @@
-// Package prefetch has the processor read memory ahead.
-package prefetch
