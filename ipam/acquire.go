@@ -9,7 +9,7 @@ import (
 
 // A wish is what an owner asks for.
 type wish struct {
-	// accept tells what is wrong with a value that the owner has already.
+	// accept takes a value that the owner has already, or tells what is wrong with it.
 	accept func(value string) error
 	// pick takes a value from the core, and appends it.
 	pick func(c core, to []byte) ([]byte, error)
@@ -22,23 +22,20 @@ const (
 	reloadAfter = 8
 )
 
-// acquire returns the owner's lease, of a new value if it has none. The value
-// is set if no other will do.
-func (s *leases) acquire(ctx context.Context, owner, value string, want wish) (string, error) {
-	if !validName(owner) {
-		return "", fmt.Errorf("ipam: acquire in %q: owner %q: %w", s.name, owner, ErrInvalid)
-	}
+// acquire leases the owner a value: what it has, or had last and can have
+// again, if accept takes it, and else what is picked. The last that was
+// accepted or picked is it. The value is set if no other will do.
+func (s *leases) acquire(ctx context.Context, owner, value string, want wish) error {
 	sh := s.place(owner)
-	sh.owners.ahead(sh.hash)
-	var e *entry
-	err := s.retry(ctx, func() (err error) {
-		e, err = s.acquireOnce(ctx, sh, owner, value, want)
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("ipam: acquire in %q for %q: %w", s.name, owner, err)
+	sh.owners.ahead(sh.hash) // it comes while all is done until currentLocked
+	if !validName(owner) {
+		return fmt.Errorf("ipam: acquire in %q: owner %q: %w", s.name, owner, ErrInvalid)
 	}
-	return e.value, nil
+	err := s.retry(ctx, func() error { return s.acquireOnce(ctx, sh, owner, value, want) })
+	if err != nil {
+		return fmt.Errorf("ipam: acquire in %q for %q: %w", s.name, owner, err)
+	}
+	return nil
 }
 
 // errInFlight says that a value is on its way to somebody, or back.
@@ -76,44 +73,45 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 	}
 }
 
-func (s *leases) acquireOnce(ctx context.Context, sh ownerPlace, owner, value string, want wish) (*entry, error) {
+func (s *leases) acquireOnce(ctx context.Context, sh ownerPlace, owner, value string, want wish) error {
 	if err := s.expire(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.enter(ctx, sh, owner); err != nil {
-		return nil, err
+		return err
 	}
-	e, prior, err := s.acquireLocked(ctx, sh, owner, value, want)
+	prior, err := s.acquireLocked(ctx, sh, owner, value, want)
 	sh.mu.Unlock()
 	if prior != nil && prior.owner != owner {
 		s.unindex(prior)
 	}
-	return e, err
+	return err
 }
 
-// acquireLocked also returns the entry of another owner that the new one replaces.
-func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value string, want wish) (e, prior *entry, err error) {
+// acquireLocked returns the entry that a new one replaces.
+func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value string, want wish) (prior *entry, err error) {
 	now := s.registry.since() // while what is needed next is read ahead
 	mine, err := s.currentLocked(ctx, sh, owner, value)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if mine != nil && mine.held() {
 		if err := want.accept(mine.value); err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", ErrConflict, err)
+			return nil, fmt.Errorf("%w: %w", ErrConflict, err)
 		}
 		if mine.suspect {
-			return s.clearLocked(ctx, sh, mine)
+			return nil, s.clearLocked(ctx, sh, mine)
 		}
-		return mine, nil, nil
+		return nil, nil
 	}
 	text, before, err := s.chooseLocked(sh, mine, value, want)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	near := s.near(string(text))
 	s.valueShard(near).records.ahead(near)
-	next := &entry{owner: owner, since: now, ownerHash: sh.hash, valueHash: near}
+	next := released.Get().(*entry)
+	*next = entry{owner: owner, since: now, ownerHash: sh.hash, valueHash: near}
 	value = next.setValue(text)
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
@@ -121,7 +119,7 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 	case err == nil:
 		prior = s.learn(value, next, true)
 		sh.indexLocked(next)
-		return next, prior, nil
+		return prior, nil
 	case errors.Is(err, errDoubt):
 	case errors.Is(err, errLost):
 		if found, ask := s.askLost(ctx, sh, owner, value); ask != nil {
@@ -132,17 +130,15 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 	case before == nil || before.over:
 		s.give(value)
 	}
-	return nil, nil, err
+	return nil, err
 }
 
 // clearLocked tells a collection that the owner is there.
-func (s *leases) clearLocked(ctx context.Context, sh ownerPlace, mine *entry) (e, prior *entry, err error) {
+func (s *leases) clearLocked(ctx context.Context, sh ownerPlace, mine *entry) error {
 	next := *mine
+	next.setValue([]byte(mine.value))
 	next.suspect = false
-	if err := s.replaceLocked(ctx, sh, mine, &next); err != nil {
-		return nil, nil, err
-	}
-	return &next, nil, nil
+	return s.replaceLocked(ctx, sh, mine, &next)
 }
 
 // askLost returns what a store has of a value that another process changed. If
@@ -187,9 +183,11 @@ func (s *leases) chooseLocked(sh ownerPlace, mine *entry, asked string, want wis
 	}
 	if errors.Is(err, ErrInUse) {
 		err = errInFlight
-		if holder := s.of(asked); holder != nil && !holder.over {
-			err = &HeldError{s.record(holder)}
-		}
+		s.look(asked, func(holder *entry) {
+			if !holder.over {
+				err = &HeldError{s.record(holder)}
+			}
+		})
 	}
 	return nil, nil, err
 }
@@ -231,12 +229,16 @@ func (s *leases) change(ctx context.Context, verb, owner, value string, edit fun
 		if err != nil {
 			return err
 		}
+		var rec Record // stays zero if what there is is free, and no more the owner's to change
 		if value != "" {
-			before = s.of(value)
-		}
-		var rec Record
-		if before != nil && !before.over { // else it is free, and no more the owner's to change
-			rec = s.record(before)
+			before = nil
+			s.look(value, func(e *entry) {
+				if before = e; !e.over {
+					rec = s.record(e)
+				}
+			})
+		} else if before != nil && !before.over {
+			rec = s.recordLocked(before)
 		}
 		rec, what, err := edit(rec)
 		if err != nil || what == unchanged {
@@ -263,6 +265,8 @@ func (s *leases) replaceLocked(ctx context.Context, sh ownerPlace, before, after
 	sh.owners.drop(before)
 	if after != nil {
 		sh.indexLocked(after)
+	} else {
+		s.reuse(before)
 	}
 	return nil
 }
@@ -416,20 +420,21 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 	if err != nil {
 		return Lease{}, err
 	}
-	before := s.of(l.Value)
+	var before Record
+	s.look(l.Value, func(e *entry) { before = s.record(e) })
 	switch {
 	case has != nil && has.value == l.Value && has.generation > l.Generation:
 		return s.lease(has), nil
 	case has != nil:
 		return Lease{}, fmt.Errorf("%w: %q has %s", ErrConflict, to, has.value)
-	case before == nil || !before.held():
+	case before.Value == "" || !before.Held():
 		return Lease{}, fmt.Errorf("%w: nobody holds it", ErrNotFound)
 	}
-	if err := mustBe(s.record(before), l); err != nil {
+	if err := mustBe(before, l); err != nil {
 		return Lease{}, err
 	}
-	changes := []Change{s.changeOf(before, before)}
-	changes[0].After.Owner, changes[0].After.Generation = to, 0
+	changes := []Change{{Before: before, After: before}}
+	changes[0].After.Owner, changes[0].After.Generation, changes[0].After.Revision = to, 0, 0
 	changes[0].After.Since = s.registry.now()
 	if err := s.commit(ctx, changes); err != nil {
 		return Lease{}, err

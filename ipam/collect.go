@@ -136,8 +136,8 @@ func (s *leases) changeIf(ctx context.Context, rec *Record, edit func(Record) (R
 		rec.Revision = 0
 		return nil
 	}
-	if e := s.of(rec.Value); err == nil && e != nil && next.Held() {
-		*rec = s.record(e)
+	if err == nil && next.Held() {
+		s.look(rec.Value, func(e *entry) { *rec = s.record(e) })
 	}
 	return err
 }

@@ -5,13 +5,17 @@ import (
 	"hash/maphash"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
 )
 
 // An entry is a record in memory, in few bytes. It is replaced when the record
-// changes. Times are nanoseconds since 1970, 0 for none.
+// changes, and where there is no store it is used again once it was released
+// (see reuse). So who reads one has its owner or its value to himself, or one
+// of their shards locked, and the text of its value is copied for who does not.
+// Times are nanoseconds since 1970, 0 for none.
 type entry struct {
 	owner, value         string
 	since                int64
@@ -36,7 +40,7 @@ func (e *entry) setValue(value []byte) string {
 		e.value = string(value)
 	} else {
 		n := copy(e.text[:], value)
-		e.value = unsafe.String(&e.text[0], n) // nobody writes there again
+		e.value = unsafe.String(&e.text[0], n) // nobody writes there while it is this entry
 	}
 	return e.value
 }
@@ -101,8 +105,34 @@ func (s *leases) entry(r Record) *entry {
 	return e
 }
 
+// released are entries that nobody has any more.
+var released = sync.Pool{New: func() any { return new(entry) }}
+
+// reuse takes an entry that is in no table any more. Where there is a store,
+// others may have the text still; and what was once released may be in the queue.
+func (s *leases) reuse(e *entry) {
+	if s.registry.store == nil && e.rest == nil {
+		released.Put(e)
+	}
+}
+
+// valueOf returns the value of an entry, to be kept.
+func (s *leases) valueOf(e *entry) string {
+	if s.registry.store == nil {
+		return strings.Clone(e.value)
+	}
+	return e.value
+}
+
 // record is the inverse of entry.
 func (s *leases) record(e *entry) Record {
+	r := s.recordLocked(e)
+	r.Value = s.valueOf(e)
+	return r
+}
+
+// recordLocked is record for who needs it only while the entry is there.
+func (s *leases) recordLocked(e *entry) Record {
 	rest := e.ending()
 	return Record{
 		Space: s.name, Value: e.value, Owner: e.owner,
@@ -191,13 +221,22 @@ func (s *leases) ownerShard(e *entry) *ownerShard { return &s.owners[e.ownerHash
 
 func (s *leases) valueShard(hash uint32) *valueShard { return &s.values[hash%shardCount] }
 
-// of returns what there is of a value, or nil.
-func (s *leases) of(value string) *entry {
+// look calls f with what there is of a value, if there is something.
+func (s *leases) look(value string, f func(*entry)) {
 	h := s.near(value)
 	sh := s.valueShard(h)
 	lock(&sh.mu)
 	defer sh.mu.Unlock()
-	return sh.records.get(h, value)
+	if e := sh.records.get(h, value); e != nil {
+		f(e)
+	}
+}
+
+// of returns what there is of a value, or nil. The caller has the value to
+// himself, or compares alone.
+func (s *leases) of(value string) (found *entry) {
+	s.look(value, func(e *entry) { found = e })
+	return found
 }
 
 // learn takes note of what the store has of a value, nil for nothing, and
@@ -254,7 +293,13 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 		s.unindex(s.learn(value, nil, taken))
 		return nil
 	}
-	if have := s.of(value); have != nil && have.revision == rec.Revision && !taken {
+	var have *entry
+	s.look(value, func(e *entry) {
+		if e.revision == rec.Revision {
+			have = e
+		}
+	})
+	if have != nil && !taken {
 		return have
 	}
 	e := s.entry(*rec)
@@ -299,7 +344,7 @@ func (s *leases) load(rec Record) {
 	}
 }
 
-// each calls f with all entries, which must not call back.
+// each calls f with all entries, which must not call back and keeps none.
 func (s *leases) each(f func(*entry)) {
 	for i := range s.values {
 		sh := &s.values[i]

@@ -63,7 +63,7 @@ func (s *leases) coreNow() core {
 	return nil
 }
 
-func (s *leases) lease(e *entry) Lease { return Lease{s.name, e.owner, e.value, e.generation} }
+func (s *leases) lease(e *entry) Lease { return Lease{s.name, e.owner, s.valueOf(e), e.generation} }
 
 // Leases yields what is held in the space, by owner.
 func (s *leases) Leases() iter.Seq[Lease] {
@@ -240,7 +240,7 @@ func (s *leases) open(c core) error {
 	s.each(func(e *entry) {
 		if !e.held() {
 			if !e.over {
-				resting = append(resting, e.value)
+				resting = append(resting, e.value) // the caller has the space alone
 			}
 			return
 		}

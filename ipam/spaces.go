@@ -20,9 +20,6 @@ func all[T any](s *leases, parse func(string) (T, error)) iter.Seq2[string, T] {
 	}
 }
 
-// same accepts any value; a space whose values are alike has no other wish.
-func same(string) error { return nil }
-
 // coreOf returns a space's core as the kind that the caller opened. A space
 // may have been opened since as one of another kind.
 func coreOf[C core](c core) (C, error) {
@@ -75,26 +72,23 @@ func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error
 
 // Acquire returns the owner's address, a new one if it has none.
 func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, error) {
-	var picked netip.Addr // what is picked last, unless the owner has an address
-	accept := func(string) error {
-		picked = netip.Addr{}
-		return nil
+	var got netip.Addr
+	accept := func(have string) (err error) {
+		got, err = netip.ParseAddr(have)
+		return err
 	}
-	v, err := a.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
+	err := a.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return nil, err
 		}
-		picked, err = pool.Allocate()
-		return picked.AppendTo(to), err
+		got, err = pool.Allocate()
+		return got.AppendTo(to), err
 	}})
-	switch {
-	case err != nil:
+	if err != nil {
 		return netip.Addr{}, err
-	case picked.IsValid():
-		return picked, nil
 	}
-	return netip.ParseAddr(v)
+	return got, nil
 }
 
 // AcquireSpecific leases an address of the owner's choice. An owner that
@@ -106,7 +100,7 @@ func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want neti
 		}
 		return fmt.Errorf("it has %s and asks for %s", have, want)
 	}
-	v, err := a.acquire(ctx, owner, want.String(), wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
+	err := a.acquire(ctx, owner, want.String(), wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return nil, err
@@ -116,7 +110,7 @@ func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want neti
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	return netip.ParseAddr(v)
+	return want, nil
 }
 
 // Lookup returns the owner's address.
@@ -177,24 +171,25 @@ func (r *Registry) Subnets(space string, cfg SubnetConfig) (*Subnets, error) {
 // Acquire returns the owner's subnet, a new one of the given length if it has
 // none. One of another length is [ErrConflict].
 func (s *Subnets) Acquire(ctx context.Context, owner string, bits int) (netip.Prefix, error) {
-	accept := func(have string) error {
-		if p, err := netip.ParsePrefix(have); err != nil || p.Bits() != bits {
+	var got netip.Prefix
+	accept := func(have string) (err error) {
+		if got, err = netip.ParsePrefix(have); err != nil || got.Bits() != bits {
 			return fmt.Errorf("it has %s and asks for a /%d", have, bits)
 		}
 		return nil
 	}
-	v, err := s.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
+	err := s.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
 		block, err := coreOf[subnetCore](c)
 		if err != nil {
 			return nil, err
 		}
-		p, err := block.Carve(bits)
-		return p.AppendTo(to), err
+		got, err = block.Carve(bits)
+		return got.AppendTo(to), err
 	}})
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	return netip.ParsePrefix(v)
+	return got, nil
 }
 
 // Lookup returns the owner's subnet.
@@ -259,18 +254,23 @@ func (r *Registry) IDs(space string, cfg IDConfig) (*IDs, error) {
 
 // Acquire returns the owner's id, a new one if it has none.
 func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
-	v, err := i.acquire(ctx, owner, "", wish{accept: same, pick: func(c core, to []byte) ([]byte, error) {
+	var got uint32
+	accept := func(have string) (err error) {
+		got, err = parseID(have)
+		return err
+	}
+	err := i.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[idCore](c)
 		if err != nil {
 			return nil, err
 		}
-		n, err := pool.Allocate()
-		return strconv.AppendUint(to, uint64(n), 10), err
+		got, err = pool.Allocate()
+		return strconv.AppendUint(to, uint64(got), 10), err
 	}})
 	if err != nil {
 		return 0, err
 	}
-	return parseID(v)
+	return got, nil
 }
 
 // Lookup returns the owner's id.
@@ -330,18 +330,24 @@ func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
 
 // Acquire returns the owner's address, a new one if it has none.
 func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, error) {
-	v, err := m.acquire(ctx, owner, "", wish{accept: same, pick: func(c core, to []byte) ([]byte, error) {
+	var got net.HardwareAddr
+	accept := func(have string) (err error) {
+		got, err = net.ParseMAC(have)
+		return err
+	}
+	err := m.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[macCore](c)
 		if err != nil {
 			return nil, err
 		}
 		mac, err := pool.Allocate()
-		return append(to, mac.String()...), err
+		got = mac[:]
+		return append(to, got.String()...), err
 	}})
 	if err != nil {
 		return nil, err
 	}
-	return net.ParseMAC(v)
+	return got, nil
 }
 
 // Lookup returns the owner's address.
