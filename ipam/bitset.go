@@ -48,11 +48,16 @@ func (b *bitset) touch(level int, i uint64) *uint64 {
 	return b.levels[level].touch(i)
 }
 
-// approach keeps the word of a number here, and puts back the one before.
+// approach keeps the word of a number here, unless it is mostly taken already,
+// and puts back the one before.
 func (b *bitset) approach(n uint64) {
-	if at := n / 64; at != b.nearAt {
+	at := n / 64
+	if at == b.nearAt {
+		return
+	}
+	if w := b.levels[0].word(at); bits.OnesCount64(w) <= 32 {
 		b.leave()
-		b.near, b.nearAt = b.levels[0].word(at), at
+		b.near, b.nearAt = w, at
 	}
 }
 
@@ -70,19 +75,19 @@ func (b *bitset) has(n uint64) bool { return b.word(0, n/64)&(1<<(n%64)) != 0 }
 
 // add reports whether n was not yet in the set.
 func (b *bitset) add(n uint64) bool {
-	if b.has(n) {
+	w := b.touch(0, n/64)
+	if *w&(1<<(n%64)) != 0 {
 		return false
 	}
 	b.count++
-	for i := range b.levels {
-		w := b.touch(i, n/64)
+	for i := 1; ; i++ {
 		*w |= 1 << (n % 64)
-		if *w != ^uint64(0) {
-			break
+		if *w != ^uint64(0) || i == len(b.levels) {
+			return true
 		}
 		n /= 64
+		w = b.touch(i, n/64)
 	}
-	return true
 }
 
 // remove reports whether n was in the set.

@@ -148,14 +148,19 @@ const shardCount = 64
 type ownerShard struct {
 	mu     sync.Mutex // protects what follows; not held while the store works
 	owners table
-	// busy owners wait for the store; the channel, nil if nobody waits for the
-	// owner, is closed when it is done.
-	busy map[string]chan struct{}
+	busy   *work // the first of those that wait for the store, or nil
 	// gate is set while somebody has the space alone, and closed then.
 	gate chan struct{}
 	// text has a value that was just taken. With it a shard is as large as a
 	// line of memory, so that shards do not much disturb each other.
 	text shortText
+}
+
+// A work is of an owner who waits for the store.
+type work struct {
+	owner string
+	done  chan struct{} // closed when it is done; nil if nobody waits for that
+	next  *work
 }
 
 // A valueShard is the part of a space that some of its values are in. Its lock

@@ -109,7 +109,7 @@ func (s *leases) enter(ctx context.Context, sh ownerPlace, owner string) error {
 func (s *leases) enterFrom(ctx context.Context, sh ownerPlace, owner string, inside bool) error {
 	for {
 		lock(&sh.mu)
-		wait := sh.waitLocked(owner)
+		wait := sh.busyLocked(owner).wait()
 		if wait == nil && !inside {
 			wait = sh.gate
 		}
@@ -133,33 +133,45 @@ func (s *leases) enterFrom(ctx context.Context, sh ownerPlace, owner string, ins
 	}
 }
 
-// waitLocked returns what is closed when the owner is not busy any more, nil if
-// it is not.
-func (sh *ownerShard) waitLocked(owner string) chan struct{} {
-	done, busy := sh.busy[owner]
-	if busy && done == nil {
-		done = make(chan struct{})
-		sh.busy[owner] = done
+// busyLocked returns the owner's work, nil if it is not busy.
+func (sh *ownerShard) busyLocked(owner string) *work {
+	for w := sh.busy; w != nil; w = w.next {
+		if w.owner == owner {
+			return w
+		}
 	}
-	return done
+	return nil
+}
+
+// wait returns what is closed when the work is done, nil if there is none. The
+// caller has the shard locked.
+func (w *work) wait() chan struct{} {
+	if w == nil {
+		return nil
+	}
+	if w.done == nil {
+		w.done = make(chan struct{})
+	}
+	return w.done
 }
 
 // workLocked does something with the owner busy and the lock released.
-func (sh *ownerShard) workLocked(owner string, work func() error) error {
-	if sh.busy == nil {
-		sh.busy = map[string]chan struct{}{}
-	}
-	sh.busy[owner] = nil
+func (sh *ownerShard) workLocked(owner string, f func() error) error {
+	w := &work{owner: owner, next: sh.busy}
+	sh.busy = w
 	sh.mu.Unlock()
 	defer func() {
 		lock(&sh.mu)
-		done := sh.busy[owner]
-		delete(sh.busy, owner)
-		if done != nil {
-			close(done)
+		at := &sh.busy
+		for *at != w {
+			at = &(*at).next
+		}
+		*at = w.next
+		if w.done != nil {
+			close(w.done)
 		}
 	}()
-	return work()
+	return f()
 }
 
 // enterAlone waits until nobody works for any owner, with nobody new let in,
@@ -194,12 +206,8 @@ func (s *leases) enterAlone(ctx context.Context) error {
 func (s *leases) emptied(ctx context.Context) error {
 	for i := range s.owners {
 		for sh := &s.owners[i]; ; {
-			var wait chan struct{}
 			lock(&sh.mu)
-			for owner := range sh.busy {
-				wait = sh.waitLocked(owner)
-				break
-			}
+			wait := sh.busy.wait()
 			sh.mu.Unlock()
 			if wait == nil {
 				break

@@ -117,7 +117,7 @@ func (s *leases) freeOne(e *entry) {
 	owners := s.ownerShard(e)
 	lock(&owners.mu)
 	defer owners.mu.Unlock()
-	if _, busy := owners.busy[e.owner]; busy || owners.gate != nil {
+	if owners.busyLocked(e.owner) != nil || owners.gate != nil {
 		s.queue.add(e)
 		return
 	}

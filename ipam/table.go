@@ -156,12 +156,31 @@ func (t *table) grow() {
 		list, ok := make([]bucket, n), true
 		larger := table{byValue: t.byValue}
 		larger.list.Store(&list)
-		t.all(func(e *entry) { ok = ok && larger.insert(t.hash(e), e) })
+		for i := range t.buckets() {
+			ok = ok && larger.insertAll(&t.buckets()[i])
+		}
 		if ok {
 			t.list.Store(&list)
 			return
 		}
 	}
+}
+
+// insertAll inserts what a bucket has, and reports whether it could. All hashes
+// are read first, as each may have to come from memory.
+func (t *table) insertAll(b *bucket) bool {
+	var hashes [bucketSize]uint32
+	for i, e := range b.entries {
+		if e != nil {
+			hashes[i] = t.hash(e)
+		}
+	}
+	for i, e := range b.entries {
+		if e != nil && !t.insert(hashes[i], e) {
+			return false
+		}
+	}
+	return true
 }
 
 // remove removes the entry of a key, and returns it.

@@ -22,13 +22,17 @@ const callers = 64
 
 // run has the callers do b.N times what f does for an owner.
 func run(b *testing.B, f func(owner string) error) {
+	owners := make([]string, b.N)
+	for i := range owners {
+		owners[i] = fmt.Sprint("cluster/pod-", i, "/eth0")
+	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	b.ResetTimer()
 	for range callers {
 		wg.Go(func() {
 			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-				if err := f(fmt.Sprint("cluster/pod-", n, "/eth0")); err != nil {
+				if err := f(owners[n-1]); err != nil {
 					b.Error(err)
 					return
 				}
@@ -41,38 +45,45 @@ func run(b *testing.B, f func(owner string) error) {
 // BenchmarkAcquire leases durably while 64 callers wait, beside one bbolt
 // transaction, with its own wait for the disk, for each allocation: a counter
 // and the owner's value. The move of our journal to the database, when we close
-// it at the latest, is in the time.
+// it at the latest, is in the time. They are measured in turn, as disks have
+// better and worse seconds; the median counts.
 func BenchmarkAcquire(b *testing.B) {
-	b.Run("ours", func(b *testing.B) {
-		store, err := boltstore.Open(filepath.Join(b.TempDir(), "leases.db"))
-		require.NoError(b, err)
-		defer store.Close()
-		r, err := ipam.Open(b.Context(), store, ipam.Config{})
-		require.NoError(b, err)
-		pool, err := r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
-		require.NoError(b, err)
-		run(b, func(owner string) error {
-			_, err := pool.Acquire(context.Background(), owner)
-			return err
-		})
-		b.ReportMetric(0.02, "target")
+	for range 5 {
+		b.Run("ours", benchmarkOurs)
+		b.Run("peer", benchmarkPeer)
+	}
+}
+
+func benchmarkOurs(b *testing.B) {
+	store, err := boltstore.Open(filepath.Join(b.TempDir(), "leases.db"))
+	require.NoError(b, err)
+	defer store.Close()
+	r, err := ipam.Open(b.Context(), store, ipam.Config{})
+	require.NoError(b, err)
+	pool, err := r.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	require.NoError(b, err)
+	run(b, func(owner string) error {
+		_, err := pool.Acquire(context.Background(), owner)
+		return err
 	})
-	b.Run("peer", func(b *testing.B) {
-		db, err := bbolt.Open(filepath.Join(b.TempDir(), "peer.db"), 0o600, nil)
-		require.NoError(b, err)
-		defer db.Close()
-		run(b, func(owner string) error {
-			return db.Update(func(tx *bbolt.Tx) error {
-				bucket, err := tx.CreateBucketIfNotExists([]byte("leases"))
-				if err != nil {
-					return err
-				}
-				n, err := bucket.NextSequence()
-				if err != nil {
-					return err
-				}
-				return bucket.Put(binary.BigEndian.AppendUint64(nil, n), []byte(owner))
-			})
+	b.ReportMetric(0.02, "target")
+}
+
+func benchmarkPeer(b *testing.B) {
+	db, err := bbolt.Open(filepath.Join(b.TempDir(), "peer.db"), 0o600, nil)
+	require.NoError(b, err)
+	defer db.Close()
+	run(b, func(owner string) error {
+		return db.Update(func(tx *bbolt.Tx) error {
+			bucket, err := tx.CreateBucketIfNotExists([]byte("leases"))
+			if err != nil {
+				return err
+			}
+			n, err := bucket.NextSequence()
+			if err != nil {
+				return err
+			}
+			return bucket.Put(binary.BigEndian.AppendUint64(nil, n), []byte(owner))
 		})
 	})
 }

@@ -87,7 +87,7 @@ func Open(path string) (*Store, error) {
 	}
 	s := &Store{
 		path: path, db: db, keySeed: maphash.MakeSeed(), ownerSeed: maphash.MakeSeed(),
-		recent: newEdits(), frozen: newEdits(), leastMove: leastMove,
+		recent: &edits{}, frozen: &edits{}, leastMove: leastMove,
 	}
 	if err := s.openJournal(); err != nil {
 		return nil, errors.Join(fmt.Errorf("boltstore: open %s: %w", path, err), db.Close())

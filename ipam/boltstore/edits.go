@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"cmp"
+	"math/bits"
 	"slices"
 )
 
@@ -11,7 +12,7 @@ import (
 type edit struct {
 	key, record []byte
 	hash        uint64 // of the key
-	before      int    // the place of the edit before with this hash, or -1
+	before      int32  // the place of the edit before in the chain, or -1
 }
 
 // blockSize is how many edits are kept together: none is copied when there are more.
@@ -22,24 +23,38 @@ const blockSize = 512
 type edits struct {
 	blocks []*[blockSize]edit
 	count  int
-	last   map[uint64]int // the place of the last edit with a hash
+	// chains is a hash table of the first edits, which get makes of all: the
+	// place of the last edit of each chain, or -1.
+	chains  []int32 // a power of two of them, or none
+	chained int
 }
-
-func newEdits() *edits { return &edits{last: map[uint64]int{}} }
 
 func (e *edits) at(i int) *edit { return &e.blocks[i/blockSize][i%blockSize] }
 
+func (e *edits) chain(hash uint64) *int32 { return &e.chains[hash&uint64(len(e.chains)-1)] }
+
 func (e *edits) put(hash uint64, key, record []byte) {
-	before, ok := e.last[hash]
-	if !ok {
-		before = -1
-	}
-	e.last[hash] = e.count
 	if e.count == len(e.blocks)*blockSize {
 		e.blocks = append(e.blocks, new([blockSize]edit))
 	}
-	*e.at(e.count) = edit{key, record, hash, before}
+	*e.at(e.count) = edit{key: key, record: record, hash: hash}
 	e.count++
+}
+
+// chainAll has each edit in its chain.
+func (e *edits) chainAll() {
+	if e.count > len(e.chains) {
+		e.chains = make([]int32, max(blockSize, 1<<bits.Len(uint(e.count))))
+		for i := range e.chains {
+			e.chains[i] = -1
+		}
+		e.chained = 0
+	}
+	for ; e.chained < e.count; e.chained++ {
+		one := e.at(e.chained)
+		last := e.chain(one.hash)
+		one.before, *last = *last, int32(e.chained)
+	}
 }
 
 // putAll puts what others has from a place on.
@@ -52,15 +67,16 @@ func (e *edits) putAll(others *edits, from int) {
 
 // get returns what the last edit of a key made, if there is one.
 func (e *edits) get(hash uint64, key []byte) (record []byte, ok bool) {
-	at, ok := e.last[hash]
-	for ok && !bytes.Equal(e.at(at).key, key) {
-		at = e.at(at).before
-		ok = at >= 0
-	}
-	if !ok {
+	if e.count == 0 {
 		return nil, false
 	}
-	return e.at(at).record, true
+	e.chainAll()
+	for i := *e.chain(hash); i >= 0; i = e.at(int(i)).before {
+		if one := e.at(int(i)); one.hash == hash && bytes.Equal(one.key, key) {
+			return one.record, true
+		}
+	}
+	return nil, false
 }
 
 // first returns the first n, for reading while others are put.
@@ -71,10 +87,9 @@ func (e *edits) cut(n int) {
 	for e.count > n {
 		e.count--
 		last := e.at(e.count)
-		if last.before >= 0 {
-			e.last[last.hash] = last.before
-		} else {
-			delete(e.last, last.hash)
+		if e.chained > e.count {
+			e.chained--
+			*e.chain(last.hash) = last.before
 		}
 		*last = edit{}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"runtime"
 
 	"go.etcd.io/bbolt"
 )
@@ -147,7 +148,7 @@ func (s *Store) freeze() durable {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	done := s.recent
-	s.recent = newEdits()
+	s.recent = &edits{}
 	s.recent.putAll(done, s.durable.edits) // what is staged
 	done.cut(s.durable.edits)
 	if s.frozen.count == 0 {
@@ -159,6 +160,10 @@ func (s *Store) freeze() durable {
 	return s.durable
 }
 
+// yieldAfter is after how many records a move lets callers go first, for whom a
+// round waits.
+const yieldAfter = 4
+
 // moveSome puts what is durable in the database, in one transaction.
 func (s *Store) moveSome() error {
 	to := s.freeze()
@@ -168,7 +173,10 @@ func (s *Store) moveSome() error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(recordsBucket)
 		b.FillPercent = fill
-		for _, e := range s.frozen.latest() { // bbolt is quickest in order
+		for i, e := range s.frozen.latest() { // bbolt is quickest in order
+			if i%yieldAfter == 0 {
+				runtime.Gosched()
+			}
 			if err := put(b, e.key, e.record); err != nil {
 				return err
 			}
@@ -183,7 +191,7 @@ func (s *Store) moveSome() error {
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.frozen = newEdits()
+	s.frozen = &edits{}
 	return nil
 }
 

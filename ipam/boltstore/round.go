@@ -75,10 +75,11 @@ func (s *Store) write(r *round) {
 		s.failLocked(r, err)
 		return
 	}
-	s.callers = r.calls
+	callers := r.calls
 	if s.next != nil {
-		s.callers += s.next.calls
+		callers += s.next.calls
 	}
+	s.callers = max(callers, s.callers*3/4)
 	if r.edits > 0 {
 		s.durable = durable{s.durable.edits + r.edits, r.batch.number, r.batch.revision}
 		s.moveLater()

@@ -24,7 +24,9 @@ func (s *Store) steps(changes []ipam.Change) []step {
 		list[i] = step{Change: c, key: k, hash: s.keyHash(k)}
 		if !c.Delete() && c.After.Owned() {
 			list[i].owner = s.ownerHash(c.After.Space, c.After.Owner)
+			s.counts.ahead(list[i].owner)
 		}
+		s.counts.ahead(list[i].hash)
 	}
 	return list
 }
