@@ -90,12 +90,14 @@ func (s *leases) acquireOnce(ctx context.Context, sh ownerPlace, owner, value st
 
 // acquireLocked returns the entry that a new one replaces.
 func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value string, want wish) (prior *entry, err error) {
-	now := s.registry.since() // while what is needed next is read ahead
+	next := released.Get().(*entry) // while what is needed next is read ahead
+	*next = entry{owner: owner, since: s.registry.since(), ownerHash: sh.hash}
 	mine, err := s.currentLocked(ctx, sh, owner, value)
 	if err != nil {
 		return nil, err
 	}
 	if mine != nil && mine.held() {
+		released.Put(next)
 		if err := want.accept(mine.value); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrConflict, err)
 		}
@@ -109,9 +111,10 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		return nil, err
 	}
 	near := s.near(string(text))
-	s.valueShard(near).records.ahead(near)
-	next := released.Get().(*entry)
-	*next = entry{owner: owner, since: now, ownerHash: sh.hash, valueHash: near}
+	records := &s.valueShard(near).records
+	records.ahead(near)
+	records.ahead(near + shardCount) // for the next values in the shard
+	next.valueHash = near
 	value = next.setValue(text)
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
