@@ -51,8 +51,8 @@ type Store struct {
 	torn   bool   // the journal may have the rest of a failed write
 	next   *round // that calls join, or nil
 	last   *round // the last that was made, nil if none was
-	// callers is how many there were when the last round ended, and lastSize
-	// how large its batch was.
+	// callers is how many are expected to come at the same time, and lastSize
+	// how large the last batch was.
 	callers, lastSize int
 	// given is the highest revision or generation that was given.
 	given  uint64

@@ -79,6 +79,7 @@ func (s *Store) write(r *round) {
 	if s.next != nil {
 		callers += s.next.calls
 	}
+	// Who did not come may only have had no processor for a while.
 	s.callers = max(callers, s.callers*3/4)
 	if r.edits > 0 {
 		s.durable = durable{s.durable.edits + r.edits, r.batch.number, r.batch.revision}
@@ -90,8 +91,8 @@ func (s *Store) write(r *round) {
 // calls.
 const patience = 3
 
-// gather waits until there are as many calls as when the last round ended, as
-// who was answered mostly comes again, but not for too long. Then no more come.
+// gather waits until there are as many calls as are expected, as who was
+// answered mostly comes again, but not for too long. Then no more come.
 // It reports whether there is something to write: not if the round before has
 // failed.
 func (s *Store) gather(r *round) bool {
