@@ -116,28 +116,23 @@ func (b *bitset) next(from uint64) (uint64, bool) {
 	if from >= b.size {
 		return 0, false
 	}
-	n, ok := b.find(0, from)
-	return n, ok && n < b.size
+	at := from
+	for i := range b.levels { // up to where a bit says that there is room behind
+		if free := ^b.word(i, at/64) >> (at % 64); free != 0 {
+			n := b.down(i, at+uint64(bits.TrailingZeros64(free)))
+			return n, n < b.size
+		}
+		at = at/64 + 1
+	}
+	return 0, false
 }
 
-// find returns the lowest position from on whose bit is clear at a level.
-func (b *bitset) find(i int, from uint64) (uint64, bool) {
-	w := from / 64
-	if free := ^b.word(i, w) >> (from % 64); free != 0 {
-		return from + uint64(bits.TrailingZeros64(free)), true
+// down returns the lowest number below a bit of a level, which is clear.
+func (b *bitset) down(i int, at uint64) uint64 {
+	for i--; i >= 0; i-- {
+		at = at*64 + uint64(bits.TrailingZeros64(^b.word(i, at)))
 	}
-	if i+1 == len(b.levels) {
-		return 0, false
-	}
-	w, ok := b.find(i+1, w+1)
-	if !ok {
-		return 0, false
-	}
-	free := ^b.word(i, w)
-	if free == 0 {
-		return 0, false
-	}
-	return w*64 + uint64(bits.TrailingZeros64(free)), true
+	return at
 }
 
 // all calls yield with each number in the set, in order, until it returns false.

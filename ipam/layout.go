@@ -146,7 +146,7 @@ func (cfg AddressConfig) checkExcluded(parts []part) (errs []error) {
 // find returns the number of an address, whether it has one, and whether it
 // is in a span.
 func (l *layout) find(a netip.Addr) (n uint64, numbered, given bool) {
-	if a.Is4() != l.v4 || !a.IsValid() || a.Zone() != "" {
+	if a.Is4() != l.v4 || !l.v4 && (!a.IsValid() || a.Zone() != "") {
 		return 0, false, false
 	}
 	hi, lo := halves(a)

@@ -58,29 +58,30 @@ func (p *Pool) giveLocked(l *layout, w Watermarks) {
 
 // Allocate returns a free address, or [ErrExhausted].
 func (p *Pool) Allocate() (netip.Addr, error) {
-	n, l, err := p.next()
+	lock(&p.mu)
+	n, err := p.nextLocked()
+	l := p.layout
+	p.mu.Unlock()
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	return l.address(n), nil
 }
 
-// next takes a number, which is one of a layout.
-func (p *Pool) next() (uint64, *layout, error) {
-	lock(&p.mu)
-	defer p.mu.Unlock()
+// nextLocked takes a number of the layout.
+func (p *Pool) nextLocked() (uint64, error) {
 	n, ok := p.used.next(p.cursor)
 	if !ok {
 		n, ok = p.used.next(0)
 	}
 	if !ok {
-		return 0, nil, p.refuseLocked("address", ErrExhausted)
+		return 0, p.refuseLocked("address", ErrExhausted)
 	}
 	p.used.approach(n)
 	p.used.add(n)
 	p.cursor = n + 1
 	p.gauge.set(p.inUseLocked())
-	return n, p.layout, nil
+	return n, nil
 }
 
 func (p *Pool) refuseLocked(asked string, err error) error {
@@ -132,7 +133,11 @@ func (p *Pool) takeLocked(a netip.Addr, n uint64, numbered bool) bool {
 // Release frees an address; one that is free or not of the pool is no error.
 func (p *Pool) Release(a netip.Addr) {
 	lock(&p.mu)
-	defer p.mu.Unlock()
+	p.releaseLocked(a)
+	p.mu.Unlock()
+}
+
+func (p *Pool) releaseLocked(a netip.Addr) {
 	n, numbered, given := p.layout.gives(a)
 	switch {
 	case !given:
