@@ -15,7 +15,7 @@ import (
 const million = 1_000_000
 
 // rounds is how often what changes with the machine is measured; the median counts.
-const rounds = 5
+const rounds = 9
 
 func owner(n int) string { return "cluster/7f1c0a52-" + strconv.Itoa(n) + "/eth0" }
 
