@@ -94,6 +94,8 @@ func (r maker) field(f ovs.Field) (ovs.FieldMatch, bool) {
 		v[0] = byte(1 + r.IntN(2))
 	case ovs.FieldIPTOS:
 		v[0] &= 0xfc
+	case ovs.FieldCTNWProto:
+		v[0] |= 1 // the switch does not tell of 0
 	case ovs.FieldCTState:
 		copy(mask, []byte{0, 0, 0, mask[3] | 0x20})
 		v[3], exact = v[3]&^0x10|0x21, false
