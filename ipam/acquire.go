@@ -443,11 +443,7 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 		return Lease{}, err
 	}
 	after := s.entry(changes[0].After)
-	s.unindex(s.learn(l.Value, after, false))
-	sh := s.ownerShard(after)
-	lock(&sh.mu)
-	sh.indexLocked(after)
-	sh.mu.Unlock()
+	s.learnAndIndex(after, false)
 	return s.lease(after), nil
 }
 
