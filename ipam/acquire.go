@@ -443,7 +443,11 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 		return Lease{}, err
 	}
 	after := s.entry(changes[0].After)
-	s.learnAndIndex(after, false)
+	s.unindex(s.learn(l.Value, after, false))
+	sh := s.ownerShard(after)
+	lock(&sh.mu)
+	sh.indexLocked(after)
+	sh.mu.Unlock()
 	return s.lease(after), nil
 }
 

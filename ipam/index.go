@@ -308,18 +308,12 @@ func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
 		return have
 	}
 	e := s.entry(*rec)
-	s.learnAndIndex(e, taken)
-	return e
-}
-
-// learnAndIndex is learn for an entry, and for the index of owners. The caller
-// has no shard's lock.
-func (s *leases) learnAndIndex(e *entry, taken bool) {
-	s.unindex(s.learn(e.value, e, taken))
+	s.unindex(s.learn(value, e, taken))
 	sh := s.ownerShard(e)
 	lock(&sh.mu)
-	defer sh.mu.Unlock()
 	sh.indexLocked(e)
+	sh.mu.Unlock()
+	return e
 }
 
 // indexLocked makes an entry what its owner has, if it is more than he has.
