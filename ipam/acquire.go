@@ -106,6 +106,20 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		}
 		return nil, nil
 	}
+	if s.registry.shared && s.overlaps() {
+		if err := sh.workLocked(owner, func() error { return s.turn.begin(ctx, s) }); err != nil {
+			return nil, err
+		}
+		defer s.turn.end()
+	}
+	return s.grantLocked(ctx, sh, mine, next, value, want)
+}
+
+// grantLocked makes next, which has an owner, the entry of a value that it
+// chooses. It is acquireLocked for who holds nothing; mine is what the owner
+// had last, or nil.
+func (s *leases) grantLocked(ctx context.Context, sh ownerPlace, mine, next *entry, value string, want wish) (prior *entry, err error) {
+	owner := next.owner
 	text, before, err := s.chooseLocked(sh, mine, value, want)
 	if err != nil {
 		return nil, err
@@ -125,13 +139,12 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		return prior, nil
 	case errors.Is(err, errDoubt):
 	case errors.Is(err, errLost):
-		if found, ask := s.askLost(ctx, sh, owner, value); ask != nil {
+		change := []Change{{Before: Record{Space: s.name, Value: value}}}
+		if ask := sh.workLocked(owner, func() error { return s.askLost(ctx, change) }); ask != nil {
 			err = ask
-		} else {
-			s.learn(value, found, true)
 		}
-	case before == nil || before.over:
-		s.give(value)
+	default:
+		s.giveUp(value)
 	}
 	return nil, err
 }
@@ -142,23 +155,6 @@ func (s *leases) clearLocked(ctx context.Context, sh ownerPlace, mine *entry) er
 	next.setValue([]byte(mine.value))
 	next.suspect = false
 	return s.replaceLocked(ctx, sh, mine, &next)
-}
-
-// askLost returns what a store has of a value that another process changed. If
-// it cannot be asked, that is done before anything else.
-func (s *leases) askLost(ctx context.Context, sh ownerPlace, owner, value string) (e *entry, err error) {
-	err = sh.workLocked(owner, func() error {
-		found, err := s.find(ctx, "", value)
-		if err != nil {
-			s.doubts.add([]Change{{Before: Record{Space: s.name, Value: value}}})
-			return err
-		}
-		if rec := found[value]; rec != nil {
-			e = s.entry(*rec)
-		}
-		return nil
-	})
-	return e, err
 }
 
 // chooseLocked takes a value in the core, the one that the owner had if it
@@ -181,6 +177,9 @@ func (s *leases) chooseLocked(sh ownerPlace, mine *entry, asked string, want wis
 	if value, err = want.pick(c, sh.text[:0]); err == nil {
 		if s.registry.store != nil { // which must be told
 			before = s.of(string(value))
+		}
+		if before.kept() {
+			return nil, nil, errInFlight // it was heard of since it was picked, and stays taken for that
 		}
 		return value, before, nil
 	}
@@ -443,29 +442,18 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 		return Lease{}, err
 	}
 	after := s.entry(changes[0].After)
-	s.unindex(s.learn(l.Value, after, false))
-	sh := s.ownerShard(after)
-	lock(&sh.mu)
-	sh.indexLocked(after)
-	sh.mu.Unlock()
+	s.reindex(s.learn(l.Value, after, false), after)
 	return s.lease(after), nil
 }
 
 // ownedBy returns what a busy owner owns, and learns of a value.
 func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, error) {
 	if s.registry.shared {
-		found, err := s.find(ctx, owner, value)
-		if err != nil {
+		e, err := s.findOwner(ctx, owner, []string{value})
+		if err != nil || e == nil || !e.owned() {
 			return nil, err
 		}
-		var has *entry
-		s.relearn(value, found[value], false)
-		for v, rec := range found {
-			if e := s.relearn(v, rec, false); e.owner == owner && e.owned() {
-				has = e
-			}
-		}
-		return has, nil
+		return e, nil
 	}
 	sh := s.place(owner)
 	lock(&sh.mu)

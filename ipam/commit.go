@@ -157,23 +157,33 @@ func (s *leases) settle(ctx context.Context) error {
 	return nil
 }
 
+// askLost is askAbout for changes that another process was faster with. If the
+// store cannot be asked, that is done before anything else.
+func (s *leases) askLost(ctx context.Context, changes []Change) error {
+	err := s.askAbout(ctx, changes)
+	if err != nil {
+		s.doubts.add(changes)
+	}
+	return err
+}
+
 // askAbout learns from the store what it has of the values of changes, which
-// the caller has to himself.
+// are taken in the core, and gives up those that are free.
 func (s *leases) askAbout(ctx context.Context, changes []Change) error {
 	values := make([]string, 0, len(changes))
 	for _, c := range changes {
 		if space, value := c.Key(); space == s.name {
 			values = append(values, value)
-		} else {
-			s.turn.lose()
 		}
 	}
+	known := s.known(values)
 	found, err := s.find(ctx, "", values...)
 	if err != nil {
 		return err
 	}
-	for _, value := range values {
-		s.relearn(value, found[value], true)
+	for i, value := range values {
+		s.hear(value, known[i], found[value])
+		s.giveUp(value)
 	}
 	return nil
 }
@@ -189,6 +199,37 @@ func (s *leases) find(ctx context.Context, owner string, values ...string) (map[
 		found[rec.Value] = &records[i]
 	}
 	return found, nil
+}
+
+// known returns what there is here of values.
+func (s *leases) known(values []string) []*entry {
+	known := make([]*entry, len(values))
+	for i, value := range values {
+		known[i] = s.of(value)
+	}
+	return known
+}
+
+// findOwner asks the store what an owner has, or of the values had last, and
+// learns what it says.
+func (s *leases) findOwner(ctx context.Context, owner string, values []string) (mine *entry, err error) {
+	known := s.known(values)
+	found, err := s.find(ctx, owner, values...)
+	if err != nil {
+		return nil, err
+	}
+	for i, value := range values {
+		if found[value] == nil {
+			s.hear(value, known[i], nil)
+		}
+	}
+	for value, rec := range found {
+		e := s.hear(value, nil, rec)
+		if e.owner == owner && (mine == nil || e.owned()) {
+			mine = e
+		}
+	}
+	return mine, nil
 }
 
 // currentLocked returns what the owner has, or had last: as it is here, or in
@@ -207,23 +248,9 @@ func (s *leases) currentLocked(ctx context.Context, sh ownerPlace, owner, value 
 		values = append(values, mine.value)
 	}
 	mine = nil
-	err := sh.workLocked(owner, func() error {
-		found, err := s.find(ctx, owner, values...)
-		if err != nil {
-			return err
-		}
-		for _, v := range values {
-			if found[v] == nil {
-				s.relearn(v, nil, false)
-			}
-		}
-		for v, rec := range found {
-			e := s.relearn(v, rec, false)
-			if e.owner == owner && (mine == nil || e.owned()) {
-				mine = e
-			}
-		}
-		return nil
+	err := sh.workLocked(owner, func() (err error) {
+		mine, err = s.findOwner(ctx, owner, values)
+		return err
 	})
 	return mine, err
 }
@@ -254,8 +281,44 @@ func (s *leases) reloadAlone(ctx context.Context) (generation uint64, err error)
 	for value, rec := range found {
 		s.relearn(value, rec, false)
 	}
-	s.turn.take(turn)
+	s.takeAlone()
+	s.turn.record = turn
 	return generation, nil
+}
+
+// takeAlone takes in the core what records keep. What is held may overlap what
+// is in quarantine here, where the clock is slow: then that is over.
+func (s *leases) takeAlone() {
+	var resting []*entry
+	s.each(func(e *entry) {
+		if e.kept() && !e.held() {
+			resting = append(resting, e)
+		}
+	})
+	for _, e := range resting {
+		s.give(e.value)
+	}
+	s.each(func(e *entry) {
+		if e.held() {
+			_ = s.take(e.value)
+		}
+	})
+	for _, e := range resting {
+		if err := s.take(e.value); errors.Is(err, ErrInUse) {
+			s.endAlone(e)
+		}
+	}
+}
+
+// endAlone ends the quarantine of a value that is not in the core.
+func (s *leases) endAlone(e *entry) {
+	owners, values := s.ownerShard(e), s.valueShard(e.valueHash)
+	lock(&owners.mu)
+	defer owners.mu.Unlock()
+	lock(&values.mu)
+	defer values.mu.Unlock()
+	e.over = true
+	s.queue.add(e)
 }
 
 // reload learns all that the store has. One that has less than it had is

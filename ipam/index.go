@@ -59,6 +59,9 @@ func (e *entry) ending() rest {
 	return *e.rest
 }
 
+// kept reports whether the value of an entry, or of none, is not free in the core.
+func (e *entry) kept() bool { return e != nil && !e.over }
+
 func (e *entry) held() bool  { return e.rest == nil || e.rest.released == 0 }
 func (e *entry) owned() bool { return e.held() || e.pinned }
 
@@ -244,8 +247,8 @@ func (s *leases) of(value string) (found *entry) {
 	return found
 }
 
-// learn takes note of what the store has of a value, nil for nothing, and
-// returns what there was here. Taken says that the caller has the value in the
+// learn takes note of what there is of a value, nil for nothing, and returns
+// what there was here. Taken says that the caller has taken the value in the
 // core; after that it is taken there if the record says so.
 func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 	var h uint32
@@ -256,24 +259,69 @@ func (s *leases) learn(value string, e *entry, taken bool) (prior *entry) {
 	}
 	sh := s.valueShard(h)
 	lock(&sh.mu)
+	defer sh.mu.Unlock()
+	return s.learnLocked(sh, h, value, e, taken)
+}
+
+// learnLocked is learn with the value's shard locked: then no value that a
+// record keeps is given back in the core.
+func (s *leases) learnLocked(sh *valueShard, h uint32, value string, e *entry, taken bool) (prior *entry) {
 	if e == nil {
 		prior = sh.records.remove(h, value)
 	} else {
 		sh.stampLocked(s.registry, e)
 		prior = sh.records.set(e)
 	}
-	taken = taken || prior != nil && !prior.over
-	sh.mu.Unlock()
-	switch keep := e != nil && !e.over; {
-	case keep && !taken:
+	switch {
+	case e.kept() && !(taken && !s.registry.shared):
 		_ = s.take(value) // what the core does not have it cannot give to another
-	case taken && !keep:
+	case !e.kept() && (taken || prior.kept()):
 		s.give(value)
 	}
 	if e != nil && !e.held() {
 		s.queue.add(e)
 	}
 	return prior
+}
+
+// hear takes note of what the store said of a value, nil for nothing, while
+// others may have learned what is newer; known is what there was here before
+// the store was asked. It returns the entry of the record. The caller has no
+// shard's lock.
+func (s *leases) hear(value string, known *entry, rec *Record) *entry {
+	var e *entry
+	if rec != nil {
+		e = s.entry(*rec)
+	}
+	h := s.near(value)
+	sh := s.valueShard(h)
+	lock(&sh.mu)
+	have := sh.records.get(h, value)
+	switch {
+	case e == nil && have != known, e != nil && have != nil && have.revision > e.revision:
+		sh.mu.Unlock()
+		return e
+	case e != nil && have != nil && have.revision == e.revision:
+		sh.mu.Unlock()
+		return have
+	}
+	prior := s.learnLocked(sh, h, value, e, false)
+	sh.mu.Unlock()
+	s.reindex(prior, e)
+	return e
+}
+
+// reindex forgets that an owner had the first entry, and makes the second what
+// its owner has. The caller has no shard's lock.
+func (s *leases) reindex(prior, e *entry) {
+	s.unindex(prior)
+	if e == nil {
+		return
+	}
+	sh := s.ownerShard(e)
+	lock(&sh.mu)
+	defer sh.mu.Unlock()
+	sh.indexLocked(e)
 }
 
 // take takes a value in the core.
@@ -284,36 +332,38 @@ func (s *leases) take(value string) error {
 	return nil
 }
 
-// give gives a value back to the core.
+// give gives a value back to the core. The caller has the value's shard locked,
+// or the space alone.
 func (s *leases) give(value string) {
 	if c := s.coreNow(); c != nil {
 		c.release(value)
 	}
 }
 
-// relearn is learn for a record that was read from the store, nil for none. It
-// returns the entry for it. The caller has no shard's lock.
-func (s *leases) relearn(value string, rec *Record, taken bool) *entry {
+// giveUp gives back a value that the caller has taken in the core, unless a
+// record keeps it by now.
+func (s *leases) giveUp(value string) {
+	h := s.near(value)
+	sh := s.valueShard(h)
+	lock(&sh.mu)
+	defer sh.mu.Unlock()
+	if !sh.records.get(h, value).kept() {
+		s.give(value)
+	}
+}
+
+// relearn is hear for who has the space alone: the store is right, even if what
+// is here is newer. Taken is that of learn.
+func (s *leases) relearn(value string, rec *Record, taken bool) {
 	if rec == nil {
 		s.unindex(s.learn(value, nil, taken))
-		return nil
+		return
 	}
-	var have *entry
-	s.look(value, func(e *entry) {
-		if e.revision == rec.Revision {
-			have = e
-		}
-	})
-	if have != nil && !taken {
-		return have
+	if have := s.of(value); have != nil && have.revision == rec.Revision {
+		return
 	}
 	e := s.entry(*rec)
-	s.unindex(s.learn(value, e, taken))
-	sh := s.ownerShard(e)
-	lock(&sh.mu)
-	sh.indexLocked(e)
-	sh.mu.Unlock()
-	return e
+	s.reindex(s.learn(value, e, taken), e)
 }
 
 // indexLocked makes an entry what its owner has, if it is more than he has.

@@ -45,7 +45,10 @@ type leases struct {
 }
 
 func newLeases(name string, r *Registry) *leases {
-	s := &leases{name: name, registry: r, alone: make(chan struct{}, 1), doubts: doubts{settling: make(chan struct{}, 1)}}
+	s := &leases{
+		name: name, registry: r, alone: make(chan struct{}, 1),
+		doubts: doubts{settling: make(chan struct{}, 1)}, turn: turn{granting: make(chan struct{}, 1)},
+	}
 	for i := range s.values {
 		s.values[i].records.byValue = true
 	}

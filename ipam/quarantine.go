@@ -81,13 +81,10 @@ func (q *queue) take(s *leases) []*entry {
 	return out
 }
 
-// takeOver returns entries that time has freed: all, or none while they are few.
-func (q *queue) takeOver(few int) []*entry {
+// takeOver returns the entries that time has freed.
+func (q *queue) takeOver() []*entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.over) < few {
-		return nil
-	}
 	out := q.over
 	q.over = nil
 	return out
@@ -124,13 +121,14 @@ func (s *leases) freeOne(e *entry) {
 	values := s.valueShard(e.valueHash)
 	lock(&values.mu)
 	current := values.records.get(e.valueHash, e.value) == e && !e.over
-	e.over = e.over || current
-	values.mu.Unlock()
-	if !current {
-		return
+	if current {
+		e.over = true
+		s.give(e.value)
 	}
-	s.give(e.value)
-	s.queue.add(e)
+	values.mu.Unlock()
+	if current {
+		s.queue.add(e)
+	}
 }
 
 // sweeper is the owner that is busy during a sweep.
@@ -146,15 +144,36 @@ func (s *leases) sweep(ctx context.Context) error {
 	return sh.workLocked(sweeper, func() error { return s.sweepAlone(ctx) })
 }
 
-// sweepAlone is sweep for who has the space, or the sweeper, to himself.
-func (s *leases) sweepAlone(ctx context.Context) error {
-	list := s.queue.takeOver(1)
-	for chunk := range slices.Chunk(list, MaxChanges) {
-		if err := s.sweepSome(ctx, chunk); err != nil {
+// sweepAlone is sweep for who has the space, or the sweeper, to himself. It
+// goes on while something goes: what is left may have overlapped that.
+func (s *leases) sweepAlone(ctx context.Context) (err error) {
+	for list := s.queue.takeOver(); len(list) > 0; {
+		var left []*entry
+		for chunk := range slices.Chunk(list, MaxChanges) {
+			if err == nil {
+				err = s.sweepSome(ctx, chunk)
+			}
+			left = append(left, s.stillThere(chunk)...)
+		}
+		if err != nil || len(left) == len(list) {
+			for _, e := range left {
+				s.queue.add(e)
+			}
 			return err
 		}
+		list = left
 	}
 	return nil
+}
+
+// stillThere returns the entries that are not replaced.
+func (s *leases) stillThere(list []*entry) (there []*entry) {
+	for _, e := range list {
+		if s.of(e.value) == e {
+			there = append(there, e)
+		}
+	}
+	return there
 }
 
 func (s *leases) sweepSome(ctx context.Context, list []*entry) error {
@@ -169,22 +188,20 @@ func (s *leases) sweepSome(ctx context.Context, list []*entry) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	switch err := s.commit(ctx, changes); {
+	err := s.commit(ctx, changes)
+	switch {
 	case errors.Is(err, errLost):
-		return s.askAbout(ctx, changes)
+		return s.askLost(ctx, changes)
 	case errors.Is(err, errDoubt):
-		return err
-	case err != nil:
-		for _, e := range taken {
-			s.give(e.value)
-			s.queue.add(e)
-		}
 		return err
 	}
 	for _, e := range taken {
-		s.unindex(s.learn(e.value, nil, true))
+		if err == nil {
+			s.hear(e.value, e, nil)
+		}
+		s.giveUp(e.value)
 	}
-	return nil
+	return err
 }
 
 // takeFree takes a value in the core whose entry is over, if it is still free.
@@ -195,6 +212,6 @@ func (s *leases) takeFree(e *entry) bool {
 	if s.of(e.value) == e {
 		return true
 	}
-	s.give(e.value)
+	s.giveUp(e.value)
 	return false
 }

@@ -202,6 +202,29 @@ func TestForget(t *testing.T) {
 	require.ErrorIs(t, err, ipam.ErrInvalid)
 }
 
+// What has had its quarantine, and cannot be swept as it overlaps what is held,
+// is swept later.
+func TestForgetOverlapping(t *testing.T) {
+	everyMode(t, func(t *testing.T, store ipam.Store) {
+		ctx := t.Context()
+		c := &clock{now: time.Unix(1000, 0)}
+		r := open(t, store, ipam.Config{Now: c.read, Quarantine: time.Minute})
+		s, err := r.Subnets("s", ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/24")}})
+		require.NoError(t, err)
+		_, err = s.Acquire(ctx, "small", 26)
+		require.NoError(t, err)
+		require.NoError(t, s.Release(ctx, "small"))
+		c.move(time.Minute)
+		whole, err := s.Acquire(ctx, "large", 24)
+		require.NoError(t, err)
+		require.Equal(t, pfx("10.0.0.0/24"), whole)
+		require.ErrorContains(t, r.Forget(ctx, "s"), "1 leases, 1 values in quarantine")
+		require.NoError(t, s.Release(ctx, "large"))
+		c.move(time.Minute)
+		require.NoError(t, r.Forget(ctx, "s"))
+	})
+}
+
 // A store that commits after an ended context may have made the change or not;
 // a caller that gives up while it waits for another leaves nothing behind.
 func TestCallerGivesUp(t *testing.T) {

@@ -2,8 +2,8 @@ package ipam
 
 import (
 	"context"
+	"fmt"
 	"slices"
-	"sync"
 )
 
 // turnSpace is the name of the space that has a record for each space whose
@@ -12,26 +12,27 @@ import (
 // looks again. Other values need no turn, as the record of a value is enough.
 const turnSpace = "ipam/turns"
 
-// A turn is a space's record in turnSpace, as it was when all grants before
-// were known.
+// A turn is a space's record in turnSpace as it was when all grants before were
+// known, zero before the first. Of those who grant in one process each waits for
+// the one before: the store would refuse it.
 type turn struct {
-	mu     sync.Mutex // protects what follows
-	known  bool
-	record Record
+	// granting has one element while somebody grants: who is that, or has the
+	// space alone, has the record.
+	granting chan struct{}
+	record   Record
 }
 
-func (t *turn) take(rec Record) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.known, t.record = true, rec
+// begin waits until the caller may choose a value and grant it; then it calls end.
+func (t *turn) begin(ctx context.Context, s *leases) error {
+	select {
+	case t.granting <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("ipam: wait in %q: %w", s.name, context.Cause(ctx))
+	}
 }
 
-// lose says that the record is not known any more.
-func (t *turn) lose() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.known = false
-}
+func (t *turn) end() { <-t.granting }
 
 // read returns the record as the store has it.
 func (t *turn) read(ctx context.Context, s *leases) (Record, error) {
@@ -61,20 +62,12 @@ func (s *leases) grantInTurn(ctx context.Context, changes []Change) error {
 	if !s.registry.shared || !slices.ContainsFunc(changes, grants) || !s.overlaps() {
 		return s.commit(ctx, changes)
 	}
-	s.turn.mu.Lock()
-	known, before := s.turn.known, s.turn.record
-	s.turn.mu.Unlock()
-	if !known {
-		return errLost
-	}
 	next := Record{Space: turnSpace, Owner: s.name, Value: s.name, Since: s.registry.now()}
-	all := append(slices.Clone(changes), Change{Before: before, After: next})
-	err := s.commit(ctx, all)
-	if err == nil {
-		copy(changes, all)
-		s.turn.take(all[len(changes)].After)
-	} else {
-		s.turn.lose()
+	all := append(slices.Clone(changes), Change{Before: s.turn.record, After: next})
+	if err := s.commit(ctx, all); err != nil {
+		return err
 	}
-	return err
+	copy(changes, all)
+	s.turn.record = all[len(changes)].After
+	return nil
 }
