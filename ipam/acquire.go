@@ -11,7 +11,10 @@ import (
 type wish struct {
 	// accept takes a value that the owner has already, or tells what is wrong with it.
 	accept func(value string) error
-	// pick takes a value from the core, and appends it.
+	// guess appends what pick will take, probably, or nothing; it may be nil.
+	guess func(c core, to []byte) []byte
+	// pick takes a value from the core, and appends it, or returns what was
+	// guessed if that is it.
 	pick func(c core, to []byte) ([]byte, error)
 }
 
@@ -92,6 +95,9 @@ func (s *leases) acquireOnce(ctx context.Context, sh ownerPlace, owner, value st
 func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value string, want wish) (prior *entry, err error) {
 	next := released.Get().(*entry) // while what is needed next is read ahead
 	*next = entry{owner: owner, since: s.registry.since(), ownerHash: sh.hash}
+	if c := s.coreNow(); c != nil && want.guess != nil {
+		s.setValueAhead(next, want.guess(c, next.text[:0]))
+	}
 	mine, err := s.currentLocked(ctx, sh, owner, value)
 	if err != nil {
 		return nil, err
@@ -124,18 +130,20 @@ func (s *leases) grantLocked(ctx context.Context, sh ownerPlace, mine, next *ent
 	if err != nil {
 		return nil, err
 	}
-	near := s.near(string(text))
-	records := &s.valueShard(near).records
-	records.ahead(near)
-	records.ahead(near + shardCount) // for the next values in the shard
-	next.valueHash = near
-	value = next.setValue(text)
+	if string(text) != next.value {
+		s.setValueAhead(next, text)
+	}
+	value = next.value
 	next.pinned = before != nil && before.owner == owner && before.pinned
 	err = s.putLocked(ctx, sh, owner, before, next)
 	switch {
 	case err == nil:
 		prior = s.learn(value, next, true)
-		sh.indexLocked(next)
+		if mine == nil && s.registry.store == nil {
+			sh.owners.add(next)
+		} else {
+			sh.indexLocked(next) // something may have been heard of meanwhile
+		}
 		return prior, nil
 	case errors.Is(err, errDoubt):
 	case errors.Is(err, errLost):

@@ -34,15 +34,24 @@ type entry struct {
 // A shortText has room for an IPv4 address.
 type shortText [16]byte
 
-// setValue gives a new entry its value, which it returns.
-func (e *entry) setValue(value []byte) string {
+// setValue gives a new entry its value.
+func (e *entry) setValue(value []byte) {
 	if len(value) == 0 || len(value) > len(e.text) {
 		e.value = string(value)
 	} else {
 		n := copy(e.text[:], value)
 		e.value = unsafe.String(&e.text[0], n) // nobody writes there while it is this entry
 	}
-	return e.value
+}
+
+// setValueAhead is setValue, and has read ahead the bucket of the value and the
+// one for the next values in the shard.
+func (s *leases) setValueAhead(e *entry, value []byte) {
+	e.setValue(value)
+	e.valueHash = s.near(e.value)
+	records := &s.valueShard(e.valueHash).records
+	records.ahead(e.valueHash)
+	records.ahead(e.valueHash + shardCount)
 }
 
 // The rest of a record is what one that is held has not, unless it is contested.

@@ -69,10 +69,11 @@ func BenchmarkLeaseAcquire(b *testing.B) {
 	list := newOwners()
 	for range rounds {
 		b.Run("ours", func(b *testing.B) {
+			ctx := b.Context()
 			b.ReportAllocs()
 			for left := b.N; left > 0; left -= len(list) {
 				for _, o := range list[:min(left, len(list))] {
-					if _, err := pool.Acquire(b.Context(), o); err != nil {
+					if _, err := pool.Acquire(ctx, o); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -84,6 +84,16 @@ func (p *Pool) nextLocked() (uint64, error) {
 	return n, nil
 }
 
+// peek returns what Allocate will give unless that is in use, or no address.
+func (p *Pool) peek() netip.Addr {
+	if !p.mu.TryLock() {
+		return netip.Addr{}
+	}
+	n, l := p.cursor, p.layout
+	p.mu.Unlock()
+	return l.address(n)
+}
+
 func (p *Pool) refuseLocked(asked string, err error) error {
 	return &RefusedError{Asked: asked, Of: p.layout.String(), Used: p.inUseLocked(), Total: p.layout.total, Err: err}
 }

@@ -77,12 +77,25 @@ func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, erro
 		got, err = netip.ParseAddr(have)
 		return err
 	}
-	err := a.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
+	var likely netip.Addr
+	var guessed []byte
+	guess := func(c core, to []byte) []byte {
+		likely, guessed = netip.Addr{}, nil
+		if pool, ok := c.(addressCore); ok {
+			if next := pool.peek(); next.Is4() { // a longer text is not worth it
+				likely, guessed = next, next.AppendTo(to)
+			}
+		}
+		return guessed
+	}
+	err := a.acquire(ctx, owner, "", wish{accept: accept, guess: guess, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return nil, err
 		}
-		got, err = pool.Allocate()
+		if got, err = pool.Allocate(); got == likely {
+			return guessed, err
+		}
 		return got.AppendTo(to), err
 	}})
 	if err != nil {

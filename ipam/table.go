@@ -120,21 +120,25 @@ func (t *table) get(hash uint32, key string) *entry {
 
 // set puts an entry in the place of the one with its key, which it returns.
 func (t *table) set(e *entry) (old *entry) {
-	hash := t.hash(e)
-	if b, i, _ := t.find(hash, t.key(e)); b != nil {
+	if b, i, _ := t.find(t.hash(e), t.key(e)); b != nil {
 		old, b.entries[i] = b.entries[i], e
 		return old
 	}
-	if t.count >= len(t.buckets())*(bucketSize-2) {
-		t.grow()
-	}
-	for !t.insert(hash, e) {
-		t.grow()
-	}
+	t.add(e)
 	return nil
 }
 
-// insert puts in an entry whose key there is not, and reports whether it could.
+// add puts in an entry whose key there is not.
+func (t *table) add(e *entry) {
+	if t.count >= len(t.buckets())*(bucketSize-2) {
+		t.grow()
+	}
+	for !t.insert(t.hash(e), e) {
+		t.grow()
+	}
+}
+
+// insert is add for a table that is large enough; it reports whether it was.
 func (t *table) insert(hash uint32, e *entry) bool {
 	list := t.buckets()
 	for behind := 0; ; behind++ {
