@@ -22,7 +22,9 @@ type core interface {
 
 // leases is a space: its records and, once it is opened, the core that they
 // are taken from. A value is taken in the core while its record says that it is
-// not free, and while somebody is about to write it.
+// not free, and while somebody is about to write it. Where others write to the
+// store, it may be heard of while somebody here is about to write it, too: then it
+// stays taken for its record, and who was about to write it gives way.
 //
 // Whoever changes a record has either its owner to himself (enter), or its
 // value, by having taken it in the core when it was free.

@@ -20,6 +20,14 @@ func all[T any](s *leases, parse func(string) (T, error)) iter.Seq2[string, T] {
 	}
 }
 
+// whatever accepts any value that the owner has, and parses it.
+func whatever[T any](got *T, parse func(string) (T, error)) func(string) error {
+	return func(have string) (err error) {
+		*got, err = parse(have)
+		return err
+	}
+}
+
 // coreOf returns a space's core as the kind that the caller opened. A space
 // may have been opened since as one of another kind.
 func coreOf[C core](c core) (C, error) {
@@ -73,10 +81,6 @@ func (r *Registry) Addresses(space string, cfg AddressConfig) (*Addresses, error
 // Acquire returns the owner's address, a new one if it has none.
 func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, error) {
 	var got netip.Addr
-	accept := func(have string) (err error) {
-		got, err = netip.ParseAddr(have)
-		return err
-	}
 	var likely netip.Addr
 	var guessed []byte
 	guess := func(c core, to []byte) []byte {
@@ -88,7 +92,7 @@ func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, erro
 		}
 		return guessed
 	}
-	err := a.acquire(ctx, owner, "", wish{accept: accept, guess: guess, pick: func(c core, to []byte) ([]byte, error) {
+	err := a.acquire(ctx, owner, "", wish{accept: whatever(&got, netip.ParseAddr), guess: guess, pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[addressCore](c)
 		if err != nil {
 			return nil, err
@@ -268,11 +272,7 @@ func (r *Registry) IDs(space string, cfg IDConfig) (*IDs, error) {
 // Acquire returns the owner's id, a new one if it has none.
 func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
 	var got uint32
-	accept := func(have string) (err error) {
-		got, err = parseID(have)
-		return err
-	}
-	err := i.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
+	err := i.acquire(ctx, owner, "", wish{accept: whatever(&got, parseID), pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[idCore](c)
 		if err != nil {
 			return nil, err
@@ -344,11 +344,7 @@ func (r *Registry) MACs(space string, cfg MACConfig) (*MACs, error) {
 // Acquire returns the owner's address, a new one if it has none.
 func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, error) {
 	var got net.HardwareAddr
-	accept := func(have string) (err error) {
-		got, err = net.ParseMAC(have)
-		return err
-	}
-	err := m.acquire(ctx, owner, "", wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
+	err := m.acquire(ctx, owner, "", wish{accept: whatever(&got, net.ParseMAC), pick: func(c core, to []byte) ([]byte, error) {
 		pool, err := coreOf[macCore](c)
 		if err != nil {
 			return nil, err

@@ -23,7 +23,7 @@ const blockSize = 512
 type edits struct {
 	blocks []*[blockSize]edit
 	count  int
-	// chains is a hash table of the first edits, which get makes of all: the
+	// chains is a hash table of the first edits, and of all once get is called: the
 	// place of the last edit of each chain, or -1.
 	chains  []int32 // a power of two of them, or none
 	chained int
