@@ -98,7 +98,7 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 	if c := s.coreNow(); c != nil && want.guess != nil {
 		s.setValueAhead(next, want.guess(c, next.text[:0]))
 	}
-	mine, err := s.currentLocked(ctx, sh, owner, value)
+	mine, said, err := s.currentLocked(ctx, sh, owner, value)
 	if err != nil {
 		return nil, err
 	}
@@ -118,15 +118,15 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		}
 		defer s.turn.end()
 	}
-	return s.grantLocked(ctx, sh, mine, next, value, want)
+	return s.grantLocked(ctx, sh, mine, said, next, value, want)
 }
 
 // grantLocked makes next, which has an owner, the entry of a value that it
 // chooses. It is acquireLocked for who holds nothing; mine is what the owner
-// had last, or nil.
-func (s *leases) grantLocked(ctx context.Context, sh ownerPlace, mine, next *entry, value string, want wish) (prior *entry, err error) {
+// had last, or nil, and said what the store said of the value.
+func (s *leases) grantLocked(ctx context.Context, sh ownerPlace, mine, said, next *entry, value string, want wish) (prior *entry, err error) {
 	owner := next.owner
-	text, before, err := s.chooseLocked(sh, mine, value, want)
+	text, before, err := s.chooseLocked(sh, mine, said, value, want)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (s *leases) clearLocked(ctx context.Context, sh ownerPlace, mine *entry) er
 // chooseLocked takes a value in the core, the one that the owner had if it
 // will do. It returns the value, which may be in the shard, and the entry that
 // there is of it, of another owner only if there is a store.
-func (s *leases) chooseLocked(sh ownerPlace, mine *entry, asked string, want wish) (value []byte, before *entry, err error) {
+func (s *leases) chooseLocked(sh ownerPlace, mine, said *entry, asked string, want wish) (value []byte, before *entry, err error) {
 	if mine != nil {
 		err := s.comeBackLocked(mine, want)
 		if err == nil {
@@ -193,7 +193,7 @@ func (s *leases) chooseLocked(sh ownerPlace, mine *entry, asked string, want wis
 	}
 	if errors.Is(err, ErrInUse) {
 		err = errInFlight
-		s.look(asked, func(holder *entry) {
+		s.told(asked, said, func(holder *entry) {
 			if !holder.over {
 				err = &HeldError{s.record(holder)}
 			}
@@ -235,14 +235,14 @@ func (s *leases) change(ctx context.Context, verb, owner, value string, edit fun
 			return err
 		}
 		defer sh.mu.Unlock()
-		before, err := s.currentLocked(ctx, sh, owner, value)
+		before, said, err := s.currentLocked(ctx, sh, owner, value)
 		if err != nil {
 			return err
 		}
 		var rec Record // stays zero if what there is is free, and no more the owner's to change
 		if value != "" {
 			before = nil
-			s.look(value, func(e *entry) {
+			s.told(value, said, func(e *entry) {
 				if before = e; !e.over {
 					rec = s.record(e)
 				}
@@ -426,12 +426,12 @@ func (s *leases) with(ctx context.Context, owner string, inside bool, work func(
 
 // transfer is done with both owners busy.
 func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error) {
-	has, err := s.ownedBy(ctx, to, l.Value)
+	has, said, err := s.ownedBy(ctx, to, l.Value)
 	if err != nil {
 		return Lease{}, err
 	}
 	var before Record
-	s.look(l.Value, func(e *entry) { before = s.record(e) })
+	s.told(l.Value, said, func(e *entry) { before = s.record(e) })
 	switch {
 	case has != nil && has.value == l.Value && has.generation > l.Generation:
 		return s.lease(has), nil
@@ -454,20 +454,21 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 	return s.lease(after), nil
 }
 
-// ownedBy returns what a busy owner owns, and learns of a value.
-func (s *leases) ownedBy(ctx context.Context, owner, value string) (*entry, error) {
+// ownedBy returns what a busy owner owns, and what a store that others write to
+// says of a value.
+func (s *leases) ownedBy(ctx context.Context, owner, value string) (has, said *entry, err error) {
 	if s.registry.shared {
-		e, err := s.findOwner(ctx, owner, []string{value})
-		if err != nil || e == nil || !e.owned() {
-			return nil, err
-		}
-		return e, nil
+		var all map[string]*entry
+		has, all, err = s.findOwner(ctx, owner, []string{value})
+		said = all[value]
+	} else {
+		sh := s.place(owner)
+		lock(&sh.mu)
+		has = sh.owners.get(sh.hash, owner)
+		sh.mu.Unlock()
 	}
-	sh := s.place(owner)
-	lock(&sh.mu)
-	defer sh.mu.Unlock()
-	if e := sh.owners.get(sh.hash, owner); e != nil && e.owned() {
-		return e, nil
+	if has != nil && !has.owned() {
+		has = nil
 	}
-	return nil, nil
+	return has, said, err
 }

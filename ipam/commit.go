@@ -211,13 +211,14 @@ func (s *leases) known(values []string) []*entry {
 }
 
 // findOwner asks the store what an owner has, or of the values had last, and
-// learns what it says.
-func (s *leases) findOwner(ctx context.Context, owner string, values []string) (mine *entry, err error) {
+// learns what it says; said is that by value.
+func (s *leases) findOwner(ctx context.Context, owner string, values []string) (mine *entry, said map[string]*entry, err error) {
 	known := s.known(values)
 	found, err := s.find(ctx, owner, values...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	said = map[string]*entry{}
 	for i, value := range values {
 		if found[value] == nil {
 			s.hear(value, known[i], nil)
@@ -225,20 +226,21 @@ func (s *leases) findOwner(ctx context.Context, owner string, values []string) (
 	}
 	for value, rec := range found {
 		e := s.hear(value, nil, rec)
+		said[value] = e
 		if e.owner == owner && (mine == nil || e.owned()) {
 			mine = e
 		}
 	}
-	return mine, nil
+	return mine, said, nil
 }
 
 // currentLocked returns what the owner has, or had last: as it is here, or in
-// a store that others write to as it is there. Of that the value is asked, too.
-// The lock is released while the store works.
-func (s *leases) currentLocked(ctx context.Context, sh ownerPlace, owner, value string) (*entry, error) {
-	mine := sh.owners.get(sh.hash, owner)
+// a store that others write to as it is there. Of that the value is asked, too,
+// and what it said of it is returned. The lock is released while the store works.
+func (s *leases) currentLocked(ctx context.Context, sh ownerPlace, owner, value string) (mine, said *entry, err error) {
+	mine = sh.owners.get(sh.hash, owner)
 	if !s.registry.shared {
-		return mine, nil
+		return mine, nil, nil
 	}
 	var values []string
 	if value != "" {
@@ -248,11 +250,12 @@ func (s *leases) currentLocked(ctx context.Context, sh ownerPlace, owner, value 
 		values = append(values, mine.value)
 	}
 	mine = nil
-	err := sh.workLocked(owner, func() (err error) {
-		mine, err = s.findOwner(ctx, owner, values)
+	err = sh.workLocked(owner, func() error {
+		m, all, err := s.findOwner(ctx, owner, values)
+		mine, said = m, all[value]
 		return err
 	})
-	return mine, err
+	return mine, said, err
 }
 
 // reloadAlone learns all that a store has that others write to, and returns

@@ -234,3 +234,39 @@ func TestOldAnswer(t *testing.T) {
 	used, _ := here.Usage()
 	require.EqualValues(t, 1, used)
 }
+
+// A value that others gave back while it was asked for is not in use, whatever
+// somebody else here was told before.
+func TestOldHolder(t *testing.T) {
+	ctx := t.Context()
+	store := &hooked{Store: ipam.NewMemoryStore()}
+	_, here := pool(t, store, ipam.Config{}, "10.0.0.0/28")
+	_, there := pool(t, store.Store, ipam.Config{}, "10.0.0.0/28")
+	a, err := there.Acquire(ctx, "a")
+	require.NoError(t, err)
+
+	asked, goOn, done := make(chan bool), make(chan bool), make(chan bool)
+	once := false
+	store.found = func(owner string) {
+		switch {
+		case owner == "b":
+			asked <- true
+			<-goOn
+		case !once: // c was told that nobody has the value; b learns that a has it
+			once = true
+			close(goOn)
+			<-done
+		}
+	}
+	go func() {
+		defer close(done)
+		if _, err := here.AcquireSpecific(ctx, "b", a); !errors.Is(err, ipam.ErrInUse) {
+			t.Errorf("b acquires what a has: %v", err)
+		}
+	}()
+	<-asked
+	require.NoError(t, there.Release(ctx, "a"))
+	got, err := here.AcquireSpecific(ctx, "c", a)
+	require.NoError(t, err)
+	require.Equal(t, a, got)
+}
