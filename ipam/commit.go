@@ -307,7 +307,7 @@ func (s *leases) takeAlone() {
 		}
 	})
 	for _, e := range resting {
-		if err := s.take(e.value); errors.Is(err, ErrInUse) {
+		if err := s.take(e.value); errors.Is(err, ErrInUse) && !e.heldBack() {
 			s.endAlone(e)
 		}
 	}
