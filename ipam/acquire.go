@@ -113,10 +113,10 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		return nil, nil
 	}
 	if s.registry.shared && s.overlaps() {
-		if err := sh.workLocked(owner, func() error { return s.turn.begin(ctx, s) }); err != nil {
+		if err := sh.workLocked(owner, func() error { return s.claim(ctx, s.turn.granting) }); err != nil {
 			return nil, err
 		}
-		defer s.turn.end()
+		defer func() { <-s.turn.granting }()
 	}
 	return s.grantLocked(ctx, sh, mine, said, next, value, want)
 }
@@ -166,8 +166,9 @@ func (s *leases) clearLocked(ctx context.Context, sh ownerPlace, mine *entry) er
 }
 
 // chooseLocked takes a value in the core, the one that the owner had if it
-// will do. It returns the value, which may be in the shard, and the entry that
-// there is of it, of another owner only if there is a store.
+// will do; said is what the store said of the value asked for. It returns the
+// value, whose text is the shard's, or that of what was guessed, and the entry
+// that there is of it, of another owner only if there is a store.
 func (s *leases) chooseLocked(sh ownerPlace, mine, said *entry, asked string, want wish) (value []byte, before *entry, err error) {
 	if mine != nil {
 		err := s.comeBackLocked(mine, want)

@@ -21,7 +21,7 @@ type doubts struct {
 	count    atomic.Int32
 	mu       sync.Mutex // protects list
 	list     [][]Change
-	settling chan struct{} // taken by who asks the store
+	settling chan struct{} // claimed by who asks the store
 }
 
 func (d *doubts) add(changes []Change) {
@@ -142,10 +142,8 @@ func (r *Registry) raise(changes []Change) uint64 {
 
 // settle asks the store about the commits that may have been made.
 func (s *leases) settle(ctx context.Context) error {
-	select {
-	case s.doubts.settling <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("ipam: wait in %q: %w", s.name, context.Cause(ctx))
+	if err := s.claim(ctx, s.doubts.settling); err != nil {
+		return err
 	}
 	defer func() { <-s.doubts.settling }()
 	for changes := s.doubts.first(); changes != nil; changes = s.doubts.first() {

@@ -40,7 +40,7 @@ type leases struct {
 	queue  queue
 	doubts doubts
 	turn   turn
-	// alone is taken by who wants the space to himself.
+	// alone is claimed by who wants the space to himself.
 	alone chan struct{}
 	// forgotten spaces are no longer the registry's, and give nothing.
 	forgotten atomic.Bool
@@ -96,6 +96,17 @@ func (s *leases) Lease(owner string) (Lease, bool) {
 func (s *leases) wait(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("ipam: wait in %q: %w", s.name, context.Cause(ctx))
+	}
+}
+
+// claim waits until a place with room for one is free, or the context ends; who
+// has claimed it receives from it to leave it.
+func (s *leases) claim(ctx context.Context, place chan struct{}) error {
+	select {
+	case place <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("ipam: wait in %q: %w", s.name, context.Cause(ctx))
@@ -183,10 +194,8 @@ func (sh *ownerShard) workLocked(owner string, f func() error) error {
 // and until the store has told what it did before; then the caller has the
 // space alone, and calls leaveAlone.
 func (s *leases) enterAlone(ctx context.Context) error {
-	select {
-	case s.alone <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("ipam: wait in %q: %w", s.name, context.Cause(ctx))
+	if err := s.claim(ctx, s.alone); err != nil {
+		return err
 	}
 	gate := make(chan struct{})
 	for i := range s.owners {

@@ -70,6 +70,13 @@ func share[V comparable](t *testing.T, sharers []sharer[V], clash func(a, b V) b
 			owner := fmt.Sprint("o", g)
 			var mine V
 			owns := false
+			got := func(v V) {
+				if owns && v != mine {
+					t.Errorf("%s had %v and got %v", owner, mine, v)
+				}
+				mine, owns = v, true
+				has(owner, v)
+			}
 			for range rounds {
 				s := sharers[rng.IntN(len(sharers))]
 				kind := rng.IntN(4)
@@ -98,11 +105,7 @@ func share[V comparable](t *testing.T, sharers []sharer[V], clash func(a, b V) b
 					}
 					v, err := s.specific(ctx, owner, other)
 					if err == nil {
-						if owns && v != mine {
-							t.Errorf("%s had %v and got %v", owner, mine, v)
-						}
-						mine, owns = v, true
-						has(owner, v)
+						got(v)
 					} else if !errors.Is(err, ipam.ErrInUse) && !errors.Is(err, ipam.ErrConflict) {
 						t.Error(err)
 					}
@@ -114,11 +117,7 @@ func share[V comparable](t *testing.T, sharers []sharer[V], clash func(a, b V) b
 						}
 						continue
 					}
-					if owns && v != mine {
-						t.Errorf("%s had %v and got %v", owner, mine, v)
-					}
-					mine, owns = v, true
-					has(owner, v)
+					got(v)
 				}
 			}
 		})
@@ -200,12 +199,19 @@ func (h *hooked) Find(ctx context.Context, space, owner string, values ...string
 	return list, err
 }
 
+// hereAndThere are two registries on a store, which is hooked for the first.
+func hereAndThere(t *testing.T) (store *hooked, here, there *ipam.Addresses) {
+	t.Helper()
+	store = &hooked{Store: ipam.NewMemoryStore()}
+	_, here = pool(t, store, ipam.Config{}, "10.0.0.0/28")
+	_, there = pool(t, store.Store, ipam.Config{}, "10.0.0.0/28")
+	return store, here, there
+}
+
 // What the store said before a lease was given is not taken for what it says now.
 func TestOldAnswer(t *testing.T) {
 	ctx := t.Context()
-	store := &hooked{Store: ipam.NewMemoryStore()}
-	_, here := pool(t, store, ipam.Config{}, "10.0.0.0/28")
-	_, there := pool(t, store.Store, ipam.Config{}, "10.0.0.0/28")
+	store, here, there := hereAndThere(t)
 	a, err := here.Acquire(ctx, "a")
 	require.NoError(t, err)
 	require.NoError(t, there.Release(ctx, "a"))
@@ -239,9 +245,7 @@ func TestOldAnswer(t *testing.T) {
 // somebody else here was told before.
 func TestOldHolder(t *testing.T) {
 	ctx := t.Context()
-	store := &hooked{Store: ipam.NewMemoryStore()}
-	_, here := pool(t, store, ipam.Config{}, "10.0.0.0/28")
-	_, there := pool(t, store.Store, ipam.Config{}, "10.0.0.0/28")
+	store, here, there := hereAndThere(t)
 	a, err := there.Acquire(ctx, "a")
 	require.NoError(t, err)
 

@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"context"
-	"fmt"
 	"slices"
 )
 
@@ -16,23 +15,11 @@ const turnSpace = "ipam/turns"
 // known, zero before the first. Of those who grant in one process each waits for
 // the one before: the store would refuse it.
 type turn struct {
-	// granting has one element while somebody grants: who is that, or has the
-	// space alone, has the record.
+	// granting is claimed by who grants: he has the record, or who has the
+	// space alone.
 	granting chan struct{}
 	record   Record
 }
-
-// begin waits until the caller may choose a value and grant it; then it calls end.
-func (t *turn) begin(ctx context.Context, s *leases) error {
-	select {
-	case t.granting <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("ipam: wait in %q: %w", s.name, context.Cause(ctx))
-	}
-}
-
-func (t *turn) end() { <-t.granting }
 
 // read returns the record as the store has it.
 func (t *turn) read(ctx context.Context, s *leases) (Record, error) {
