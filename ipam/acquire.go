@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -63,7 +64,7 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 				return err
 			}
 			s.leaveAlone()
-		case errors.Is(err, ErrExhausted) && s.registry.shared && !reloaded:
+		case s.registry.shared && !reloaded && hearsay(err):
 			reload, reloaded = true, true
 		default:
 			return err
@@ -74,6 +75,13 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 			}
 		}
 	}
+}
+
+// hearsay reports whether an error is of what is known here, which others may
+// have given back.
+func hearsay(err error) bool {
+	_, overlap := errors.AsType[*overlapError](err)
+	return overlap || errors.Is(err, ErrExhausted)
 }
 
 func (s *leases) acquireOnce(ctx context.Context, sh ownerPlace, owner, value string, want wish) error {
@@ -193,15 +201,43 @@ func (s *leases) chooseLocked(sh ownerPlace, mine, said *entry, asked string, wa
 		return value, before, nil
 	}
 	if errors.Is(err, ErrInUse) {
-		err = errInFlight
-		s.told(asked, said, func(holder *entry) {
-			if !holder.over {
-				err = &HeldError{s.record(holder)}
-			}
-		})
+		err = s.inUse(asked, said)
 	}
 	return nil, nil, err
 }
+
+// inUse says who has a value that the core did not give, or what overlaps it:
+// perhaps somebody whose lease is being written.
+func (s *leases) inUse(asked string, said *entry) error {
+	err := errInFlight
+	s.told(asked, said, func(holder *entry) {
+		if holder.kept() {
+			err = &HeldError{s.record(holder)}
+		}
+	})
+	want, notSubnet := netip.ParsePrefix(asked)
+	if err != errInFlight || notSubnet != nil {
+		return err
+	}
+	var first netip.Prefix
+	s.each(func(e *entry) {
+		p, invalid := netip.ParsePrefix(e.value)
+		if invalid == nil && e.kept() && p.Overlaps(want) && (!first.IsValid() || p.Compare(first) < 0) {
+			first, err = p, &overlapError{asked, HeldError{s.record(e)}}
+		}
+	})
+	return err
+}
+
+// An overlapError says who has a value that overlaps the one asked for, as it
+// is known here.
+type overlapError struct {
+	asked string
+	held  HeldError
+}
+
+func (e *overlapError) Error() string { return e.asked + " overlaps " + e.held.Error() }
+func (e *overlapError) Unwrap() error { return &e.held }
 
 // comeBackLocked takes the value that an owner had, and says why not.
 func (s *leases) comeBackLocked(mine *entry, want wish) error {

@@ -169,7 +169,7 @@ func TestSharedStore(t *testing.T) {
 					acquire: func(ctx context.Context, o string, rng *rand.Rand) (netip.Prefix, error) {
 						return s.Acquire(ctx, o, 26+rng.IntN(3))
 					},
-					release: s.Release,
+					specific: s.AcquireSpecific, release: s.Release,
 				})
 			}
 			share(t, sharers, netip.Prefix.Overlaps)

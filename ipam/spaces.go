@@ -38,6 +38,24 @@ func coreOf[C core](c core) (C, error) {
 	return kind, nil
 }
 
+// specific is the wish for one value, which reserve takes in a core.
+func specific[C core](value string, reserve func(C) error) wish {
+	accept := func(have string) error {
+		if have != value {
+			return fmt.Errorf("it has %s and asks for %s", have, value)
+		}
+		return nil
+	}
+	pick := func(c core, _ []byte) ([]byte, error) {
+		kind, err := coreOf[C](c)
+		if err != nil {
+			return nil, err
+		}
+		return []byte(value), reserve(kind)
+	}
+	return wish{accept: accept, pick: pick}
+}
+
 // Addresses leases the addresses of a [Pool]. Open one with [Registry.Addresses].
 type Addresses struct{ *leases }
 
@@ -111,19 +129,8 @@ func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, erro
 // AcquireSpecific leases an address of the owner's choice. An owner that
 // already has another gets [ErrConflict].
 func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want netip.Addr) (netip.Addr, error) {
-	accept := func(have string) error {
-		if have == want.String() {
-			return nil
-		}
-		return fmt.Errorf("it has %s and asks for %s", have, want)
-	}
-	err := a.acquire(ctx, owner, want.String(), wish{accept: accept, pick: func(c core, to []byte) ([]byte, error) {
-		pool, err := coreOf[addressCore](c)
-		if err != nil {
-			return nil, err
-		}
-		return want.AppendTo(to), pool.Reserve(want)
-	}})
+	value := want.String()
+	err := a.acquire(ctx, owner, value, specific(value, func(c addressCore) error { return c.Reserve(want) }))
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -209,6 +216,18 @@ func (s *Subnets) Acquire(ctx context.Context, owner string, bits int) (netip.Pr
 	return got, nil
 }
 
+// AcquireSpecific leases a subnet of the owner's choice. An owner that already
+// has another gets [ErrConflict]; one that wants what overlaps another's subnet
+// gets a [*HeldError] with that.
+func (s *Subnets) AcquireSpecific(ctx context.Context, owner string, want netip.Prefix) (netip.Prefix, error) {
+	value := want.String()
+	err := s.acquire(ctx, owner, value, specific(value, func(c subnetCore) error { return c.Reserve(want) }))
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return want, nil
+}
+
 // Lookup returns the owner's subnet.
 func (s *Subnets) Lookup(owner string) (netip.Prefix, bool) {
 	l, ok := s.Lease(owner)
@@ -286,6 +305,17 @@ func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
 	return got, nil
 }
 
+// AcquireSpecific leases an id of the owner's choice. An owner that already has
+// another gets [ErrConflict].
+func (i *IDs) AcquireSpecific(ctx context.Context, owner string, want uint32) (uint32, error) {
+	value := strconv.FormatUint(uint64(want), 10)
+	err := i.acquire(ctx, owner, value, specific(value, func(c idCore) error { return c.Reserve(want) }))
+	if err != nil {
+		return 0, err
+	}
+	return want, nil
+}
+
 // Lookup returns the owner's id.
 func (i *IDs) Lookup(owner string) (uint32, bool) {
 	l, ok := i.Lease(owner)
@@ -357,6 +387,21 @@ func (m *MACs) Acquire(ctx context.Context, owner string) (net.HardwareAddr, err
 		return nil, err
 	}
 	return got, nil
+}
+
+// AcquireSpecific leases an address of the owner's choice. An owner that already
+// has another gets [ErrConflict].
+func (m *MACs) AcquireSpecific(ctx context.Context, owner string, want net.HardwareAddr) (net.HardwareAddr, error) {
+	mac, err := ParseMAC(want.String())
+	if err != nil {
+		return nil, fmt.Errorf("ipam: acquire in %q for %q: %w", m.name, owner, err)
+	}
+	value := mac.String()
+	err = m.acquire(ctx, owner, value, specific(value, func(c macCore) error { return c.Reserve(mac) }))
+	if err != nil {
+		return nil, err
+	}
+	return mac[:], nil
 }
 
 // Lookup returns the owner's address.
