@@ -32,8 +32,8 @@ const (
 func (s *leases) acquire(ctx context.Context, owner, value string, want wish) error {
 	sh := s.place(owner)
 	sh.owners.ahead(sh.hash) // it comes while all is done until currentLocked
-	if !validName(owner) {
-		return fmt.Errorf("ipam: acquire in %q: owner %q: %w", s.name, owner, ErrInvalid)
+	if err := checkName("owner", owner); err != nil {
+		return fmt.Errorf("ipam: acquire in %q: %w", s.name, err)
 	}
 	err := s.retry(ctx, func() error { return s.acquireOnce(ctx, sh, owner, value, want) })
 	if err != nil {
@@ -437,8 +437,11 @@ func (s *leases) Transfer(ctx context.Context, l Lease, to string) (Lease, error
 }
 
 func (s *leases) transferOnce(ctx context.Context, l Lease, to string) (out Lease, err error) {
-	if !validName(to) || to == l.Owner {
-		return Lease{}, fmt.Errorf("owner %q: %w", to, ErrInvalid)
+	if err := checkName("owner", to); err != nil {
+		return Lease{}, err
+	}
+	if to == l.Owner {
+		return Lease{}, fmt.Errorf("owner %q: %w: it is the owner", to, ErrInvalid)
 	}
 	first, second := min(l.Owner, to), max(l.Owner, to)
 	err = s.with(ctx, first, false, func() error {

@@ -10,6 +10,9 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
+	"time"
+	"unicode/utf8"
 )
 
 // maxLine is the length of the longest line that Import reads, in bytes.
@@ -84,13 +87,7 @@ func (in *importer) read(r io.Reader) error {
 		if n++; len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		dec := json.NewDecoder(bytes.NewReader(lines.Bytes()))
-		dec.DisallowUnknownFields()
-		var rec Record
-		err := dec.Decode(&rec)
-		if err == nil && dec.More() {
-			err = errors.New("more than one record")
-		}
+		rec, err := parseRecord(lines.Bytes())
 		if err != nil {
 			in.fault(n, "%w: %w", ErrInvalid, err)
 			continue
@@ -103,19 +100,74 @@ func (in *importer) read(r io.Reader) error {
 	return in.err()
 }
 
+// parseRecord reads a line, of which nothing is left out or read as something else.
+func parseRecord(line []byte) (rec Record, err error) {
+	if !utf8.Valid(line) {
+		return Record{}, errors.New("not UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&rec); err != nil {
+		return Record{}, err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Record{}, errors.New("more than one record")
+	}
+	return rec, checkFields(line)
+}
+
+// checkFields refuses an object that has a field twice, of which the last would count.
+func checkFields(object []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	if _, err := dec.Token(); err != nil { // its brace
+		return err
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		field := strings.ToLower(fmt.Sprint(name)) // as a decoder takes it
+		if seen[field] {
+			return fmt.Errorf("field %q twice", field)
+		}
+		seen[field] = true
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkImported refuses a record that could not be in use, or not be exported.
+func checkImported(r *Record) error {
+	if err := checkSpace(r.Space); err != nil {
+		return err
+	}
+	if err := checkRecord(r); err != nil {
+		return err
+	}
+	if r.Generation >= maxBrought {
+		return fmt.Errorf("generation %d: %w: want less than %d", r.Generation, ErrInvalid, uint64(maxBrought))
+	}
+	for _, t := range []time.Time{r.Since, r.Released, r.Until} {
+		if year := t.UTC().Year(); year < 1 || year > 9999 {
+			return fmt.Errorf("time %v: %w: want years 1 to 9999, in UTC", t, ErrInvalid)
+		}
+	}
+	return nil
+}
+
 func (in *importer) add(rec Record, line int) {
 	rec.Revision = 0
-	for _, f := range []struct{ field, text string }{{"space", rec.Space}, {"value", rec.Value}, {"owner", rec.Owner}} {
-		if !validName(f.text) {
-			in.fault(line, "%s %q: %w", f.field, f.text, ErrInvalid)
-			return
-		}
+	if err := checkImported(&rec); err != nil {
+		in.fault(line, "%w", err)
+		return
 	}
 	if want := written(rec.Value); want != rec.Value {
 		in.fault(line, "value %q: %w: want %q", rec.Value, ErrInvalid, want)
-	}
-	if rec.Space == turnSpace {
-		in.fault(line, "space %q: %w", rec.Space, ErrInvalid)
 	}
 	value, owner := [2]string{rec.Space, rec.Value}, [2]string{rec.Space, rec.Owner}
 	if other := in.values[value]; other != 0 {
@@ -149,7 +201,7 @@ func written(v string) string {
 		return a.String()
 	}
 	if p, err := netip.ParsePrefix(v); err == nil {
-		return p.String()
+		return p.Masked().String()
 	}
 	if m, err := net.ParseMAC(v); err == nil {
 		return m.String()
@@ -185,16 +237,12 @@ func (in *importer) put(ctx context.Context, store Store) (int, error) {
 			changes = append(changes, Change{After: in.byLine[line]})
 		}
 	}
-	return commitChunks(ctx, store, changes)
-}
-
-func commitChunks(ctx context.Context, store Store, changes []Change) (done int, err error) {
-	for len(changes) > 0 {
-		n := min(MaxChanges, len(changes))
-		if err := store.Commit(ctx, changes[:n]); err != nil {
+	done := 0
+	for chunk := range chunks(changes, MaxChanges) {
+		if err := store.Commit(ctx, chunk); err != nil {
 			return done, err
 		}
-		done, changes = done+n, changes[n:]
+		done += len(chunk)
 	}
 	return done, nil
 }

@@ -19,6 +19,9 @@ type Claim struct {
 	Source string
 }
 
+// stray reports whether no lease can be what a claim says.
+func (c Claim) stray() bool { return checkName("owner", c.Owner) != nil || c.Generation >= maxBrought }
+
 // A Recovery is what [Registry.Recover] found and did.
 type Recovery struct {
 	// RolledBack says that something alive is newer than the store: an old copy
@@ -28,7 +31,8 @@ type Recovery struct {
 	Adopted []Record
 	// Conflicts are claims that the leases contradict.
 	Conflicts []Conflict
-	// Strays are claims of values that the space does not give.
+	// Strays are claims of values that the space does not give, by names that
+	// no owner can have, or of a generation that no lease can have.
 	Strays []Claim
 }
 
@@ -124,7 +128,7 @@ func newPlan(s *leases, c core, claims []Claim, generation uint64) *plan {
 		}
 	}
 	for _, c := range claims {
-		p.out.RolledBack = p.out.RolledBack || c.Generation > generation
+		p.out.RolledBack = p.out.RolledBack || c.Generation > generation && !c.stray()
 		p.hear(c)
 	}
 	return p
@@ -137,7 +141,7 @@ func (p *plan) hear(c Claim) {
 		have.Owner = "" // nobody's, and to be replaced
 	}
 	switch {
-	case !validName(c.Owner):
+	case c.stray():
 		p.out.Strays = append(p.out.Strays, c)
 	case have == nil || have.Owner == "":
 		p.hearOfFree(c)
@@ -223,9 +227,9 @@ func (p *plan) conflict(c Claim) {
 	p.out.Conflicts = append(p.out.Conflicts, Conflict{Claim: c, Record: *p.records[c.Value]})
 }
 
-// contest adds another owner to those who use the value.
+// contest adds another owner to those who use the value, if there is room.
 func (r *Record) contest(owner string) {
-	if i, found := slices.BinarySearch(r.Contested, owner); !found {
+	if i, found := slices.BinarySearch(r.Contested, owner); !found && len(r.Contested) < maxContested {
 		r.Contested = slices.Insert(slices.Clone(r.Contested), i, owner)
 	}
 }
@@ -251,7 +255,7 @@ func (p *plan) commit(ctx context.Context) error {
 		}
 	}
 	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(order(a), order(b)) })
-	for chunk := range slices.Chunk(changes, MaxChanges-1) {
+	for chunk := range chunks(changes, MaxChanges-1) { // and the turn
 		if err := p.space.grantInTurn(ctx, chunk); err != nil {
 			if errors.Is(err, errDoubt) {
 				p.keep(chunk)

@@ -210,8 +210,8 @@ func (r *Registry) Acknowledge(ctx context.Context, l Lease) error {
 
 // open gives a space a core, and makes it if it is new.
 func (r *Registry) open(space string, c core) (*leases, error) {
-	if !validName(space) || space == turnSpace {
-		return nil, fmt.Errorf("ipam: open %q: %w: not a name for a space", space, ErrInvalid)
+	if err := checkSpace(space); err != nil {
+		return nil, fmt.Errorf("ipam: open: %w", err)
 	}
 	for {
 		s := r.space(space)

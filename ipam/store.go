@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // A Record is what a [Store] keeps of a value: who has it, or had it and why
@@ -27,14 +25,16 @@ type Record struct {
 	Unacknowledged bool `json:"unacknowledged,omitempty"`
 	// Pinned says that the value stays the owner's when he releases it.
 	Pinned bool `json:"pinned,omitempty"`
-	// Contested names other owners that were found to use the value, sorted.
-	// It is held back until somebody who has mended that acknowledges it.
+	// Contested names other owners that were found to use the value, sorted,
+	// 32 at most. It is held back until somebody who has mended that
+	// acknowledges it.
 	Contested []string `json:"contested,omitempty"`
 	// Suspect says that a collection did not find the owner. An owner who asks
 	// for the value again clears it, and so keeps the value.
 	Suspect bool `json:"suspect,omitempty"`
 	// Generation is different each time that a value is given, and higher each
-	// time. A record that is put without gets one from the store.
+	// time. A record that is put without gets one from the store. It is less
+	// than 1<<62.
 	Generation uint64 `json:"generation,omitempty"`
 	// Revision is different each time that the record is put, and higher each
 	// time. The store gives it.
@@ -112,13 +112,10 @@ func (c Change) Key() (space, value string) {
 // Delete reports whether the change deletes the record.
 func (c Change) Delete() bool { return c.After.Value == "" }
 
-// MaxChanges is how many changes this package commits at once at most, so that
-// a store with a limit (an etcd server takes 128 operations) can be one.
-const MaxChanges = 32
-
 // A Store keeps records. Its methods may be called concurrently, and by
 // several processes if they share the store. An error that wraps neither
-// [ErrConflict] nor [ErrInvalid] leaves it unknown whether a commit was made.
+// [ErrConflict] nor [ErrInvalid] leaves it unknown whether a commit was made;
+// what Find then says is final: a commit that it does not show is not made later.
 //
 // A store that only one process can have open says so with a method
 // Exclusive() bool. Otherwise a [Registry] asks it before each answer.
@@ -139,7 +136,8 @@ type Store interface {
 }
 
 // ValidateChanges is what a [Store] checks before it looks: that changes are
-// complete, of distinct values, and keep the record's key.
+// complete, of distinct values, and keep the record's key, and that names and
+// generations are none that a store could not keep.
 func ValidateChanges(changes []Change) error {
 	var errs []error
 	var seen map[[2]string]bool
@@ -157,6 +155,10 @@ func ValidateChanges(changes []Change) error {
 			errs = append(errs, fmt.Errorf("ipam: change of %s in %q: %w: it is changed twice", value, space, ErrInvalid))
 		case !c.Delete() && c.Before.Revision != 0 && (c.Before.Value != value || c.Before.Space != space):
 			errs = append(errs, fmt.Errorf("ipam: change of %s in %q: %w: it was %s in %q before", value, space, ErrInvalid, c.Before.Value, c.Before.Space))
+		case !c.Delete():
+			if err := checkRecord(&c.After); err != nil {
+				errs = append(errs, fmt.Errorf("ipam: change of %.64s in %.64q: %w", value, space, err))
+			}
 		}
 		if seen != nil {
 			seen[key] = true
@@ -176,9 +178,4 @@ func ConflictError(c Change, have uint64) error {
 // another value.
 func OwnerConflictError(c Change, has string) error {
 	return fmt.Errorf("ipam: %s in %q: %w: %q owns %s", c.After.Value, c.After.Space, ErrConflict, c.After.Owner, has)
-}
-
-// validName refuses what a store could not keep as it is.
-func validName(s string) bool {
-	return s != "" && strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
 }

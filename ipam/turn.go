@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -10,6 +11,14 @@ import (
 // value puts the record anew: who has not seen the last grant is refused, and
 // looks again. Other values need no turn, as the record of a value is enough.
 const turnSpace = "ipam/turns"
+
+// checkSpace refuses a name that no space of leases may have.
+func checkSpace(space string) error {
+	if space == turnSpace {
+		return fmt.Errorf("space %q: %w: it has the turns of spaces", space, ErrInvalid)
+	}
+	return checkName("space", space)
+}
 
 // A turn is a space's record in turnSpace as it was when all grants before were
 // known, zero before the first. Of those who grant in one process each waits for

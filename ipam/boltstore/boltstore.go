@@ -44,6 +44,9 @@ type Store struct {
 	inMove            bool           // there is a move in the background
 	background        sync.WaitGroup // of moves
 
+	// views are those that are open.
+	views sync.WaitGroup
+
 	// turn is held for some reads of memory or of the file at most. It protects
 	// what follows.
 	turn   sync.Mutex
@@ -157,8 +160,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// stop waits for what others write, with nobody new let in. It reports whether
-// that was not done before.
+// stop waits for what others read and write, with nobody new let in. It reports
+// whether that was not done before.
 func (s *Store) stop() bool {
 	s.turn.Lock()
 	closed, last := s.closed, s.last
@@ -171,6 +174,7 @@ func (s *Store) stop() bool {
 		<-last.done
 	}
 	s.background.Wait()
+	s.views.Wait()
 	return true
 }
 
@@ -216,8 +220,8 @@ func (s *Store) Find(ctx context.Context, space, owner string, values ...string)
 	return out, nil
 }
 
-// Commit implements ipam.Store. The context ends the wait only before the
-// changes are on their way to the disk.
+// Commit implements ipam.Store. A context that ends after the call began does
+// not end it: it lasts as long as the disk takes.
 func (s *Store) Commit(ctx context.Context, changes []ipam.Change) error {
 	if err := ipam.ValidateChanges(changes); err != nil {
 		return fmt.Errorf("boltstore: commit: %w", err)

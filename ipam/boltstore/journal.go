@@ -25,7 +25,8 @@ import (
 //
 // Numbers are big endian, and lengths in the body varints. Zeros may follow the
 // last batch, or what is left of batches that the database has and that are
-// written over: their numbers are lower. A batch that was being written in a
+// written over: their numbers are lower, and the head of the first of them is
+// zeros before anything is written over it. A batch that was being written in a
 // crash is the last, and its checksum does not hold: it is cut off, as its
 // callers were never told that it is durable.
 const (
@@ -348,8 +349,22 @@ func (j *journal) mend() error {
 }
 
 // clear drops all batches, which the database has by now: others are written
-// over them.
-func (j *journal) clear() { j.end = int64(headSize) }
+// over them. The first is gone when clear returns, so that it is not whole when
+// what is written over it is torn.
+func (j *journal) clear() error {
+	if j.end == int64(headSize) {
+		return nil
+	}
+	j.end = int64(headSize)
+	_, err := j.file.WriteAt(zeros[:batchHead], j.end)
+	if err == nil {
+		err = fdatasync(j.file)
+	}
+	if err != nil {
+		j.torn = true
+	}
+	return err
+}
 
 // syncDir makes the names in a directory durable.
 func syncDir(dir string) error {

@@ -196,6 +196,82 @@ func TestWrongJournal(t *testing.T) {
 	}
 }
 
+// TestTornAfterMove cuts the power while the first batch after a move is
+// written over what was moved: of the sectors that change only one reaches the disk.
+func TestTornAfterMove(t *testing.T) {
+	file, torn := filepath.Join(t.TempDir(), "leases.db"), filepath.Join(t.TempDir(), "torn.db")
+	store, err := boltstore.Open(file)
+	require.NoError(t, err)
+	one := func(i int) ipam.Change {
+		return ipam.Change{After: ipam.Record{Space: "pods", Value: fmt.Sprint("10.0.0.", i), Owner: fmt.Sprint("pod-", i)}}
+	}
+	for i := range 100 {
+		require.NoError(t, store.Commit(t.Context(), []ipam.Change{one(i)}))
+	}
+	require.NoError(t, store.Move())
+	want := contents(t, store)
+	db, before := read(t, file), read(t, file+".journal")
+	var many []ipam.Change
+	for i := range 100 {
+		many = append(many, one(1000+i))
+	}
+	require.NoError(t, store.Commit(t.Context(), many))
+	after := read(t, file+".journal")
+	require.NoError(t, store.Crash())
+	const sector = 512
+	changed := 0
+	for at := 0; at < len(after); at += sector {
+		end := min(at+sector, len(after))
+		if end <= len(before) && bytes.Equal(before[at:end], after[at:end]) {
+			continue
+		}
+		changed++
+		journal := append(slices.Clone(before), make([]byte, max(0, end-len(before)))...)
+		copy(journal[at:end], after[at:end])
+		lay(t, torn, db, journal)
+		store, err := boltstore.Open(torn)
+		require.NoError(t, err, "sector %d", at/sector)
+		require.True(t, slices.EqualFunc(want, contents(t, store), sameRecord))
+		require.NoError(t, store.Crash())
+	}
+	require.Greater(t, changed, 5)
+}
+
+// TestCutClosing has a process that died when the database no longer names the
+// journal, which is there still.
+func TestCutClosing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "leases.db")
+	store, err := boltstore.Open(file)
+	require.NoError(t, err)
+	require.NoError(t, store.Commit(t.Context(), []ipam.Change{{After: ipam.Record{Space: "s", Value: "1", Owner: "a"}}}))
+	require.NoError(t, store.Move())
+	moved := read(t, file+".journal")
+	require.NoError(t, store.Close())
+	require.NoError(t, os.WriteFile(file+".journal", moved, 0o600))
+	store, err = boltstore.Open(file)
+	require.NoError(t, err)
+	require.Len(t, contents(t, store), 1)
+	require.NoError(t, store.Close())
+}
+
+// TestCloseWhileRead closes while records are read by somebody who then asks for more.
+func TestCloseWhileRead(t *testing.T) {
+	store, err := boltstore.Open(filepath.Join(t.TempDir(), "leases.db"))
+	require.NoError(t, err)
+	require.NoError(t, store.Commit(t.Context(), []ipam.Change{{After: ipam.Record{Space: "s", Value: "1", Owner: "a"}}}))
+	closed := make(chan error)
+	_, err = store.Load(t.Context(), "", func(ipam.Record) error {
+		go func() { closed <- store.Close() }()
+		for { // until it closes
+			if _, err := store.Find(t.Context(), "s", "a"); err != nil {
+				return err
+			}
+		}
+	})
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.NoError(t, <-closed)
+}
+
 // TestCutMaking has a process that died while it made a journal, or removed it.
 func TestCutMaking(t *testing.T) {
 	dir := t.TempDir()
@@ -274,11 +350,15 @@ func TestFullJournal(t *testing.T) {
 	require.NoError(t, os.WriteFile(filler, bytes.Repeat([]byte{1}, 700<<10), 0o600))
 	var last error
 	var want []ipam.Record
-	owner := strings.Repeat("x", 10_000)
+	owner := strings.Repeat("x", 1000)
 	for i := 0; last == nil; i++ {
 		require.Less(t, i, 200, "the disk never ran full")
 		want = contents(t, store)
-		last = store.Commit(t.Context(), []ipam.Change{{After: ipam.Record{Space: "s", Value: fmt.Sprint(i), Owner: fmt.Sprint(i, owner)}}})
+		var ten []ipam.Change
+		for n := range 10 {
+			ten = append(ten, ipam.Change{After: ipam.Record{Space: "s", Value: fmt.Sprint(i, "-", n), Owner: fmt.Sprint(i, n, owner)}})
+		}
+		last = store.Commit(t.Context(), ten)
 	}
 	require.ErrorContains(t, last, "no space left on device")
 	require.NotEmpty(t, want)

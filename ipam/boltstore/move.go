@@ -138,8 +138,7 @@ func (s *Store) move() error {
 	if err := s.moveSome(); err != nil {
 		return err
 	}
-	s.journal.clear()
-	return nil
+	return s.journal.clear()
 }
 
 // freeze adds what is recent and durable to what is to be moved, and returns

@@ -87,9 +87,12 @@ func (s *Store) write(r *round) {
 	}
 }
 
-// patience is how many times as long as the last write took a round waits for
-// calls.
-const patience = 3
+// A round waits for calls patience times as long as the last write took, and
+// not longer than mostPatience.
+const (
+	patience     = 3
+	mostPatience = 10 * time.Millisecond
+)
 
 // gather waits until there are as many calls as are expected, as who was
 // answered mostly comes again, but not for too long. Then no more come.
@@ -101,7 +104,7 @@ func (s *Store) gather(r *round) bool {
 	if s.next == r && r.calls < s.callers {
 		r.want = s.callers
 		s.turn.Unlock()
-		late := time.NewTimer(patience * s.took)
+		late := time.NewTimer(min(patience*s.took, mostPatience))
 		select {
 		case <-r.more:
 		case <-late.C:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"strings"
 
 	"go.etcd.io/bbolt"
@@ -14,6 +15,7 @@ import (
 // A view is the records as they are at one moment: those of the database, and
 // over them what is only in the journal.
 type view struct {
+	store    *Store
 	tx       *bbolt.Tx
 	records  *bbolt.Bucket
 	edits    [2]edits          // the later last
@@ -25,12 +27,16 @@ type view struct {
 // before it is used. The caller has the turn, so that no move ends meanwhile and
 // the view misses nothing.
 func (s *Store) openView(n int) (*view, error) {
+	if s.closed {
+		return nil, os.ErrClosed
+	}
 	tx, err := s.db.Begin(false)
 	if err != nil {
 		return nil, err
 	}
+	s.views.Add(1)
 	return &view{
-		tx: tx, records: tx.Bucket(recordsBucket), revision: s.durable.revision,
+		store: s, tx: tx, records: tx.Bucket(recordsBucket), revision: s.durable.revision,
 		edits: [2]edits{s.frozen.first(s.frozen.count), s.recent.first(n)},
 	}, nil
 }
@@ -45,7 +51,10 @@ func (v *view) layOver() {
 	}
 }
 
-func (v *view) close() { _ = v.tx.Rollback() }
+func (v *view) close() {
+	_ = v.tx.Rollback()
+	v.store.views.Done()
+}
 
 // view calls f with a view of what is durable.
 func (s *Store) view(f func(*view) error) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ func TestStore(t *testing.T, open Open) {
 		"find":                             find,
 		"one of many writers wins":         race,
 		"faults are named":                 faults,
+		"the largest records":              largest,
 		"an ended context":                 ended,
 		"load stops":                       stops,
 	} {
@@ -199,6 +201,31 @@ func generations(t *testing.T, s ipam.Store) {
 	require.Greater(t, again.Revision, next.Revision)
 }
 
+// A store takes the largest records of package ipam, as many as it may commit at once.
+func largest(t *testing.T, s ipam.Store) {
+	name := func(letter string, i int) string {
+		end := fmt.Sprint(i)
+		return strings.Repeat(letter, ipam.MaxName-len(end)) + end
+	}
+	var want []ipam.Record
+	var changes []ipam.Change
+	for i := range ipam.MaxChanges {
+		r := ipam.Record{Space: name("/", 0), Value: name("/", i), Owner: name("/", i)}
+		if i == 0 {
+			for n := range 32 {
+				r.Contested = append(r.Contested, name("<", n+10))
+			}
+			want = append(want, put(t, s, r))
+			continue
+		}
+		changes = append(changes, ipam.Change{After: r})
+	}
+	for part := range slices.Chunk(changes, 16) {
+		want = append(want, made(t, s, part...)...)
+	}
+	same(t, want, load(t, s, ""))
+}
+
 // A process that slept through a deletion must not take the new record for
 // the one that it knew.
 func reuse(t *testing.T, s ipam.Store) {
@@ -263,6 +290,22 @@ func faults(t *testing.T, s ipam.Store) {
 	refused(t, s, ipam.ErrInvalid, ipam.Change{})
 	refused(t, s, ipam.ErrInvalid, ipam.Change{Before: have, After: rec("a", "2")})
 	refused(t, s, ipam.ErrInvalid, ipam.Change{After: rec("b", "2")}, ipam.Change{After: rec("c", "2")})
+	long := strings.Repeat("x", ipam.MaxName+1)
+	for _, damage := range []func(*ipam.Record){
+		func(r *ipam.Record) { r.Space = long },
+		func(r *ipam.Record) { r.Value = long },
+		func(r *ipam.Record) { r.Owner = long },
+		func(r *ipam.Record) { r.Owner = "" },
+		func(r *ipam.Record) { r.Owner = "a\x00" },
+		func(r *ipam.Record) { r.Owner = "a\xff" },
+		func(r *ipam.Record) { r.Contested = []string{long} },
+		func(r *ipam.Record) { r.Contested = []string{"c", "b"} },
+		func(r *ipam.Record) { r.Generation = 1 << 62 },
+	} {
+		r := rec("b", "2")
+		damage(&r)
+		refused(t, s, ipam.ErrInvalid, ipam.Change{After: rec("c", "3")}, ipam.Change{After: r})
+	}
 }
 
 func ended(t *testing.T, s ipam.Store) {
