@@ -4,12 +4,15 @@
 // Below a prefix, a record is the key value/SPACE/VALUE, and its revision is
 // the key's. The key owner/SPACE/OWNER has the value that an owner owns. The
 // key base has a number that is added to revisions to make generations; it is
-// raised when a cluster with fewer revisions takes over leases.
+// raised when a cluster with fewer revisions takes over leases. Each commit
+// compares the base's revision, so that the base, put anew, is a fence: commits
+// that are still on their way are refused, and made again by who still waits.
 package etcdstore
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -33,7 +36,11 @@ const page = 2000
 type Store struct {
 	client *clientv3.Client
 	prefix string
-	base   atomic.Uint64 // as last seen
+	base   atomic.Pointer[base] // as last seen
+	// doubts is how many commits may be on their way still, of this store or,
+	// for the first, of one before it; fenced is up to which they are refused.
+	doubts, fenced atomic.Uint64
+	fencing        chan struct{} // has one element while somebody puts the fence
 	// seen is the highest revision of the cluster so far. A cluster that
 	// answers with less was rolled back.
 	seen atomic.Int64
@@ -45,7 +52,16 @@ const DefaultPrefix = "/tierloom/leases"
 // New returns the store below a prefix, such as [DefaultPrefix]. The caller
 // closes the client.
 func New(client *clientv3.Client, prefix string) *Store {
-	return &Store{client: client, prefix: prefix + "/"}
+	s := &Store{client: client, prefix: prefix + "/", fencing: make(chan struct{}, 1)}
+	s.base.Store(&base{})
+	s.doubts.Store(1)
+	return s
+}
+
+// A base is what the base key has, and its revision, 0 if there is none.
+type base struct {
+	number   uint64
+	revision int64
 }
 
 // A stored record is what a key has. Without a generation, that is Base and the
@@ -119,17 +135,51 @@ type kv struct {
 }
 
 // learnBase takes note of what the base key was found to have.
-func (s *Store) learnBase(found []kv) error {
-	if len(found) == 0 {
-		s.base.Store(0)
+func (s *Store) learnBase(found []kv) (base, error) {
+	var b base
+	if len(found) > 0 {
+		number, err := strconv.ParseUint(string(found[0].value), 10, 64)
+		if err != nil || number > math.MaxInt64 {
+			return base{}, fmt.Errorf("key %s: %q is not a number", found[0].key, found[0].value)
+		}
+		b = base{number, found[0].revision}
+	}
+	s.base.Store(&b)
+	return b, nil
+}
+
+// fence has the cluster refuse what may still be on its way, so that what is
+// read next is not changed by it.
+func (s *Store) fence(ctx context.Context) error {
+	if s.fenced.Load() == s.doubts.Load() {
 		return nil
 	}
-	base, err := strconv.ParseUint(string(found[0].value), 10, 64)
-	if err != nil || base > math.MaxInt64 {
-		return fmt.Errorf("key %s: %q is not a number", found[0].key, found[0].value)
+	select {
+	case s.fencing <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	s.base.Store(base)
+	defer func() { <-s.fencing }()
+	for doubts := s.doubts.Load(); s.fenced.Load() != doubts; {
+		b := s.base.Load()
+		put := clientv3.OpPut(s.baseKey(), strconv.FormatUint(b.number, 10))
+		resp, err := s.do(ctx, []clientv3.Cmp{s.baseIs(b)}, []clientv3.Op{put}, []clientv3.Op{clientv3.OpGet(s.baseKey())})
+		if err != nil {
+			return err
+		}
+		if resp.Succeeded {
+			s.base.Store(&base{b.number, resp.Header.Revision})
+			s.fenced.Store(doubts)
+		} else if _, err := s.learnBase(kvs(resp, 0)); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// baseIs compares the base.
+func (s *Store) baseIs(b *base) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(s.baseKey()), "=", b.revision)
 }
 
 // Load implements ipam.Store.
@@ -151,10 +201,11 @@ func (s *Store) load(ctx context.Context, space string, each func(ipam.Record) e
 	if err != nil {
 		return 0, err
 	}
-	if err := s.learnBase(kvs(resp, 0)); err != nil {
+	base, err := s.learnBase(kvs(resp, 0))
+	if err != nil {
 		return 0, err
 	}
-	revision, generation := resp.Header.Revision, s.base.Load()+uint64(resp.Header.Revision)
+	revision, generation := resp.Header.Revision, base.number+uint64(resp.Header.Revision)
 	for found := kvs(resp, 1); len(found) > 0; {
 		for _, pair := range found {
 			r, err := decode(pair.key, pair.value, pair.revision)
@@ -177,6 +228,9 @@ func (s *Store) load(ctx context.Context, space string, each func(ipam.Record) e
 
 // Find implements ipam.Store.
 func (s *Store) Find(ctx context.Context, space, owner string, values ...string) ([]ipam.Record, error) {
+	if err := s.fence(ctx); err != nil {
+		return nil, fmt.Errorf("etcdstore: find: fence: %w", err)
+	}
 	for {
 		out, again, err := s.find(ctx, space, owner, values)
 		if err != nil {
@@ -217,23 +271,21 @@ func (s *Store) find(ctx context.Context, space, owner string, values []string) 
 	if owned == "" {
 		return out, false, nil
 	}
-	r, ok, err := s.one(ctx, space, owned)
-	if err == nil && (!ok || r.Owner != owner || !r.Owned()) {
-		return nil, true, nil
-	}
-	return append(out, r), false, err
-}
-
-func (s *Store) one(ctx context.Context, space, value string) (ipam.Record, bool, error) {
-	resp, err := s.do(ctx, nil, []clientv3.Op{clientv3.OpGet(s.valueKey(space, value))}, nil)
-	if err != nil {
-		return ipam.Record{}, false, err
+	stillOwned := clientv3.Compare(clientv3.Value(s.ownerKey(space, owner)), "=", owned)
+	resp, err = s.do(ctx, []clientv3.Cmp{stillOwned}, []clientv3.Op{clientv3.OpGet(s.valueKey(space, owned))}, nil)
+	if err != nil || !resp.Succeeded {
+		return nil, err == nil, err
 	}
 	for _, pair := range kvs(resp, 0) {
 		r, err := decode(pair.key, pair.value, pair.revision)
-		return r, err == nil, err
+		if err != nil {
+			return nil, false, err
+		}
+		if r.Owner == owner && r.Owned() {
+			return append(out, r), false, nil
+		}
 	}
-	return ipam.Record{}, false, nil
+	return nil, false, fmt.Errorf("key %s: %s is not %q's by its record", s.ownerKey(space, owner), owned, owner)
 }
 
 // Commit implements ipam.Store.
@@ -243,15 +295,18 @@ func (s *Store) Commit(ctx context.Context, changes []ipam.Change) error {
 		done, err = s.try(ctx, changes)
 	}
 	if err != nil {
+		if !errors.Is(err, ipam.ErrConflict) && !errors.Is(err, ipam.ErrInvalid) {
+			s.doubts.Add(1)
+		}
 		return fmt.Errorf("etcdstore: commit: %w", err)
 	}
 	return nil
 }
 
-// try commits once; it is not done if another process has raised the base.
+// try commits once; it is not done if somebody has put the base anew.
 func (s *Store) try(ctx context.Context, changes []ipam.Change) (done bool, err error) {
-	base := s.base.Load()
-	t := &txn{store: s, base: base, next: base, changes: changes}
+	before := s.base.Load()
+	t := &txn{store: s, base: before, next: before.number, changes: changes}
 	if err := t.build(); err != nil {
 		return false, err
 	}
@@ -260,15 +315,14 @@ func (s *Store) try(ctx context.Context, changes []ipam.Change) (done bool, err 
 		return false, err
 	}
 	if resp.Succeeded {
-		s.base.CompareAndSwap(base, t.next)
+		if t.next != before.number {
+			s.base.CompareAndSwap(before, &base{t.next, resp.Header.Revision})
+		}
 		t.stamp(uint64(resp.Header.Revision))
 		return true, nil
 	}
-	if err := s.learnBase(kvs(resp, 0)); err != nil {
+	if found, err := s.learnBase(kvs(resp, 0)); err != nil || found != *before {
 		return false, err
-	}
-	if s.base.Load() != base {
-		return false, nil
 	}
 	return false, t.conflict(resp)
 }

@@ -12,16 +12,24 @@ import (
 
 // A txn is the transaction that makes some changes.
 type txn struct {
-	store      *Store
-	base, next uint64 // the base before and after
-	changes    []ipam.Change
-	cmps       []clientv3.Cmp
-	puts       []clientv3.Op
-	gets       []clientv3.Op // the base, the values, and the owners that must own nothing
-	idle       []int         // the changes that those owners are of
+	store   *Store
+	base    *base
+	next    uint64 // the base's number after
+	changes []ipam.Change
+	cmps    []clientv3.Cmp
+	puts    []clientv3.Op
+	size    int           // of the keys and records that are put
+	gets    []clientv3.Op // the base, the values, and the owners that must own nothing
+	idle    []int         // the changes that those owners are of
 }
 
+// maxSize is how many bytes are put at once; a server takes 1.5 MiB.
+const maxSize = 1 << 20
+
 func (t *txn) build() error {
+	if len(t.changes) > ipam.MaxChanges {
+		return fmt.Errorf("%w: %d changes at once, at most %d", ipam.ErrInvalid, len(t.changes), ipam.MaxChanges)
+	}
 	for _, c := range t.changes {
 		t.next = max(t.next, t.raised(c.After.Generation))
 	}
@@ -31,12 +39,15 @@ func (t *txn) build() error {
 			return err
 		}
 	}
+	if t.size > maxSize {
+		return fmt.Errorf("%w: %d bytes at once, at most %d", ipam.ErrInvalid, t.size, maxSize)
+	}
 	return t.buildOwners()
 }
 
 // raised returns the base with which all generations to come are above one.
 func (t *txn) raised(generation uint64) uint64 {
-	if generation < t.base+uint64(t.store.seen.Load()) {
+	if generation <= t.base.number+uint64(t.store.seen.Load()) {
 		return 0
 	}
 	return generation
@@ -44,13 +55,9 @@ func (t *txn) raised(generation uint64) uint64 {
 
 func (t *txn) buildBase() {
 	key := t.store.baseKey()
-	cmp := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
-	if t.base > 0 {
-		cmp = clientv3.Compare(clientv3.Value(key), "=", strconv.FormatUint(t.base, 10))
-	}
-	t.cmps = append(t.cmps, cmp)
+	t.cmps = append(t.cmps, t.store.baseIs(t.base))
 	t.gets = append(t.gets, clientv3.OpGet(key))
-	if t.next != t.base {
+	if t.next != t.base.number {
 		t.puts = append(t.puts, clientv3.OpPut(key, strconv.FormatUint(t.next, 10)))
 	}
 }
@@ -73,6 +80,7 @@ func (t *txn) buildValue(c ipam.Change) error {
 		return fmt.Errorf("%w: %w", ipam.ErrInvalid, err)
 	}
 	t.puts = append(t.puts, clientv3.OpPut(key, string(raw)))
+	t.size += len(key) + len(raw)
 	return nil
 }
 
