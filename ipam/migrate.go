@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -194,7 +195,7 @@ func (in *importer) same(line int, old Record) bool {
 	return sameRecord(rec, old)
 }
 
-// written returns an address, subnet or MAC as the package writes it, and
+// written returns an address, subnet, MAC or id as the package writes it, and
 // anything else as it is.
 func written(v string) string {
 	if a, err := netip.ParseAddr(v); err == nil {
@@ -205,6 +206,9 @@ func written(v string) string {
 	}
 	if m, err := net.ParseMAC(v); err == nil {
 		return m.String()
+	}
+	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
+		return strconv.FormatUint(n, 10)
 	}
 	return v
 }

@@ -275,6 +275,7 @@ func TestImportNamesTheFault(t *testing.T) {
 		`{"space":"p","value":"10.0.0.1","owner":"a"}]`:          `more than one record`,
 		`{"space":"p","value":"1","owner":"a","Owner":"b"}`:      `line 2: invalid: field "owner" twice`,
 		"{\"space\":\"p\",\"value\":\"1\",\"owner\":\"\xff\"}":   `line 2: invalid: not UTF-8`,
+		`{"space":"p","value":"007","owner":"a"}`:                `line 2: value "007": invalid: want "7"`,
 		`{"space":"p","value":"10.0.0.1/24","owner":"a"}`:        `line 2: value "10.0.0.1/24": invalid: want "10.0.0.0/24"`,
 		`{"space":"p"`: `line 2: invalid`,
 		good:           `line 2: conflict: 10.0.0.9 of "p" is in line 1, too`,

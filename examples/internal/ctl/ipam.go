@@ -126,15 +126,17 @@ func (c *command) listRecords(records []ipam.Record, prefix string) error {
 	fmt.Fprintln(w, "SPACE\tVALUE\tOWNER\tSTATE\tGENERATION")
 	for _, r := range records {
 		if strings.HasPrefix(r.Owner, prefix) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", r.Space, r.Value, r.Owner, stateOf(r), r.Generation)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", r.Space, r.Value, r.Owner, stateOf(r, time.Now()), r.Generation)
 		}
 	}
 	return w.Flush()
 }
 
 // stateOf says in a word what a record is.
-func stateOf(r ipam.Record) string {
+func stateOf(r ipam.Record, now time.Time) string {
 	switch {
+	case r.Free(now):
+		return "free"
 	case len(r.Contested) > 0:
 		return "contested"
 	case r.Held():
@@ -152,7 +154,11 @@ func (c *command) show(records []ipam.Record, name string) error {
 	for _, r := range records {
 		if r.Value == name || r.Owner == name || slices.Contains(r.Contested, name) {
 			found = true
-			fmt.Fprintf(c.out, "%s in %s: %s (generation %d)\n", r.Value, r.Space, r.Why(), r.Generation)
+			why := r.Why()
+			if r.Free(time.Now()) {
+				why += ", free by now"
+			}
+			fmt.Fprintf(c.out, "%s in %s: %s (generation %d)\n", r.Value, r.Space, why, r.Generation)
 		}
 	}
 	if !found {
@@ -180,30 +186,30 @@ func (c *command) check(records []ipam.Record, _ string) error {
 // and value.
 func checkRecords(records []ipam.Record, now time.Time) (faults []string) {
 	owned := map[[2]string]string{}
-	var last ipam.Record
-	var widest netip.Prefix
+	var wide ipam.Record // the last subnet that is not in another
 	for _, r := range records {
-		name := r.Value + " in " + r.Space
+		if r.Free(now) {
+			continue // others may have been given a part of it
+		}
+		why := fmt.Sprintf("%s in %s: %s", r.Value, r.Space, r.Why())
 		key := [2]string{r.Space, r.Owner}
 		if other := owned[key]; r.Owned() && other != "" {
-			faults = append(faults, fmt.Sprintf("%s: %q owns %s, too", name, r.Owner, other))
+			faults = append(faults, fmt.Sprintf("%s, who owns %s, too", why, other))
 		} else if r.Owned() {
 			owned[key] = r.Value
 		}
 		if len(r.Contested) > 0 || r.Unacknowledged && !now.Before(r.Until) {
-			faults = append(faults, name+": "+r.Why())
+			faults = append(faults, why)
 		}
-		if r.Space != last.Space {
-			widest = netip.Prefix{}
+		p, err := netip.ParsePrefix(r.Value)
+		if err != nil {
+			continue
 		}
-		if p, err := netip.ParsePrefix(r.Value); err == nil {
-			if widest.IsValid() && widest.Overlaps(p) {
-				faults = append(faults, fmt.Sprintf("%s: overlaps %s", name, widest))
-			} else {
-				widest = p
-			}
+		if r.Space == wide.Space && netip.MustParsePrefix(wide.Value).Overlaps(p) {
+			faults = append(faults, fmt.Sprintf("%s; it overlaps %s, %s", why, wide.Value, wide.Why()))
+		} else {
+			wide = r
 		}
-		last = r
 	}
 	return faults
 }

@@ -75,6 +75,31 @@ func TestIPAM(t *testing.T) {
 	}
 }
 
+// A subnet that time has freed may be given in parts; one that is not may not.
+func TestIPAMSubnets(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "leases.db")
+	store, err := boltstore.Open(file)
+	require.NoError(t, err)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var changes []ipam.Change
+	for owner, value := range map[string]string{"new": "10.0.0.0/25", "wide": "10.0.2.0/23", "narrow": "10.0.3.0/24"} {
+		changes = append(changes, ipam.Change{After: ipam.Record{Space: "nodes", Value: value, Owner: owner, Since: at}})
+	}
+	over := ipam.Record{Space: "nodes", Value: "10.0.0.0/24", Owner: "old", Since: at, Released: at, Until: at.Add(time.Minute)}
+	require.NoError(t, store.Commit(t.Context(), append(changes, ipam.Change{After: over})))
+	require.NoError(t, store.Close())
+	on := "ipam -store bolt:" + file + " "
+	code, out, errs := run(t, on+"check")
+	require.Equal(t, 1, code)
+	const since = " since 2026-01-02T03:04:05Z"
+	require.Equal(t, `10.0.3.0/24 in nodes: leased to "narrow"`+since+`; it overlaps 10.0.2.0/23, leased to "wide"`+since+"\n", out)
+	require.Contains(t, errs, "1 of 4")
+	_, out, _ = run(t, on+"show old")
+	require.Contains(t, out, "in quarantine until 2026-01-02T03:05:05Z, free by now (generation")
+	_, out, _ = run(t, on+"leases old")
+	require.Regexp(t, `10.0.0.0/24 +old +free `, out)
+}
+
 func TestIPAMOfAManager(t *testing.T) {
 	addr := startManager(t)
 	_, err := client(addr).Allocate(t.Context(), api.Allocation{Kind: api.VNI, Owner: "c/segment/1"})
