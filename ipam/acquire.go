@@ -45,10 +45,10 @@ func (s *leases) acquire(ctx context.Context, owner, value string, want wish) er
 // errInFlight says that a value is on its way to somebody, or back.
 var errInFlight = fmt.Errorf("%w: its lease is being written", ErrInUse)
 
-// retry calls f again while another process is faster, and once when the store
-// may have more to give than is known.
+// retry calls f again while another process is faster, and once when there may
+// be more to give than is known.
 func (s *leases) retry(ctx context.Context, f func() error) error {
-	reloaded := false
+	asked := false
 	for lost := 1; ; lost++ {
 		err := f()
 		if err == nil {
@@ -64,8 +64,8 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 				return err
 			}
 			s.leaveAlone()
-		case s.registry.shared && !reloaded && hearsay(err):
-			reload, reloaded = true, true
+		case !asked && hearsay(err):
+			reload, asked = true, true
 		default:
 			return err
 		}
@@ -77,8 +77,8 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// hearsay reports whether an error is of what is known here, which others may
-// have given back.
+// hearsay reports whether an error is of what is known here, while others may be
+// about to give something back.
 func hearsay(err error) bool {
 	_, overlap := errors.AsType[*overlapError](err)
 	return overlap || errors.Is(err, ErrExhausted)
@@ -107,9 +107,13 @@ func (s *leases) acquireLocked(ctx context.Context, sh ownerPlace, owner, value 
 		s.setValueAhead(next, want.guess(c, next.text[:0]))
 	}
 	mine, said, err := s.currentLocked(ctx, sh, owner, value)
+	if err == nil {
+		err = s.checkRecovered()
+	}
 	if err != nil {
 		return nil, err
 	}
+	mine = s.hadLocked(owner, value, mine, said)
 	if mine != nil && mine.held() {
 		released.Put(next)
 		if err := want.accept(mine.value); err != nil {

@@ -89,7 +89,7 @@ func (s *leases) heldNow(ctx context.Context) (list []Record, err error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, s.registry.storeError(err)
 	}
 	return list, nil
 }
@@ -136,8 +136,13 @@ func (s *leases) changeIf(ctx context.Context, rec *Record, edit func(Record) (R
 		rec.Revision = 0
 		return nil
 	}
-	if err == nil && next.Held() {
-		s.look(rec.Value, func(e *entry) { *rec = s.record(e) })
+	if err == nil && next.Suspect { // it is marked, if the owner has not cleared that since
+		rec.Revision = 0
+		s.look(rec.Value, func(e *entry) {
+			if e.suspect {
+				*rec = s.record(e)
+			}
+		})
 	}
 	return err
 }

@@ -104,7 +104,11 @@ func (s *leases) commit(ctx context.Context, changes []Change) error {
 		}
 		return nil
 	}
+	seen, fresh := s.registry.generation.Load(), freshIn(changes)
 	err := s.registry.store.Commit(ctx, changes)
+	if err == nil && fresh >= 0 && changes[fresh].After.Generation <= seen {
+		err = s.registry.foundRolledBack(seen, changes[fresh].After.Generation)
+	}
 	switch {
 	case errors.Is(err, ErrConflict):
 		return fmt.Errorf("%w: %w", errLost, err)
@@ -112,7 +116,7 @@ func (s *leases) commit(ctx context.Context, changes []Change) error {
 		return err
 	case err != nil:
 		s.doubts.add(changes)
-		return fmt.Errorf("%w: %w: %w", ErrUnavailable, errDoubt, err)
+		return fmt.Errorf("%w: %w", errDoubt, s.registry.storeError(err))
 	}
 	s.registry.writes.Add(uint64(len(changes)))
 	s.registry.raise(changes)
@@ -180,8 +184,7 @@ func (s *leases) askAbout(ctx context.Context, changes []Change) error {
 		return err
 	}
 	for i, value := range values {
-		s.hear(value, known[i], found[value])
-		s.giveUp(value)
+		s.hear(value, known[i], found[value], true)
 	}
 	return nil
 }
@@ -190,7 +193,7 @@ func (s *leases) askAbout(ctx context.Context, changes []Change) error {
 func (s *leases) find(ctx context.Context, owner string, values ...string) (map[string]*Record, error) {
 	records, err := s.registry.store.Find(ctx, s.name, owner, values...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, s.registry.storeError(err)
 	}
 	found := make(map[string]*Record, len(records))
 	for i, rec := range records {
@@ -219,13 +222,13 @@ func (s *leases) findOwner(ctx context.Context, owner string, values []string) (
 	said = map[string]*entry{}
 	for i, value := range values {
 		if found[value] == nil {
-			s.hear(value, known[i], nil)
+			s.hear(value, known[i], nil, false)
 		}
 	}
 	for value, rec := range found {
-		e := s.hear(value, nil, rec)
+		e := s.hear(value, nil, rec, false)
 		said[value] = e
-		if e.owner == owner && (mine == nil || e.owned()) {
+		if e.owner == owner && (mine == nil || e.owned() || !mine.owned() && e.revision > mine.revision) {
 			mine = e
 		}
 	}
@@ -256,43 +259,67 @@ func (s *leases) currentLocked(ctx context.Context, sh ownerPlace, owner, value 
 	return mine, said, err
 }
 
-// reloadAlone learns all that a store has that others write to, and returns
-// its generation.
-func (s *leases) reloadAlone(ctx context.Context) (generation uint64, err error) {
-	turn, err := s.turn.read(ctx, s)
-	found := map[string]*Record{}
-	if err == nil {
-		generation, err = s.registry.store.Load(ctx, s.name, func(rec Record) error {
-			found[rec.Value] = &rec
+// hadLocked returns what the owner has, or of what it had the value, if that is
+// one, and else the last.
+func (s *leases) hadLocked(owner, value string, mine, said *entry) *entry {
+	if value == "" || mine != nil && mine.owned() {
+		return mine
+	}
+	s.told(value, said, func(e *entry) {
+		if e.owner == owner {
+			mine = e
+		}
+	})
+	return mine
+}
+
+// A loaded space is all that a store has of it.
+type loaded struct {
+	records    map[string]*Record // by value
+	turn       Record             // as it was before
+	generation uint64
+}
+
+// loadAlone returns all that a store has that others write to.
+func (s *leases) loadAlone(ctx context.Context) (all loaded, err error) {
+	all.records = map[string]*Record{}
+	if all.turn, err = s.turn.read(ctx, s); err == nil {
+		all.generation, err = s.registry.store.Load(ctx, s.name, func(rec Record) error {
+			all.records[rec.Value] = &rec
 			return nil
 		})
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return loaded{}, s.registry.storeError(err)
 	}
+	return all, nil
+}
+
+// learnAlone has the space be what the store has.
+func (s *leases) learnAlone(all loaded) {
 	var gone []string
 	s.each(func(e *entry) {
-		if found[e.value] == nil {
+		if all.records[e.value] == nil {
 			gone = append(gone, e.value)
 		}
 	})
 	for _, value := range gone { // first, as what came may overlap it
 		s.relearn(value, nil, false)
 	}
-	for value, rec := range found {
+	for value, rec := range all.records {
 		s.relearn(value, rec, false)
 	}
 	s.takeAlone()
-	s.turn.record = turn
-	return generation, nil
+	s.turn.record = all.turn
 }
 
-// takeAlone takes in the core what records keep. What is held may overlap what
-// is in quarantine here, where the clock is slow: then that is over.
+// takeAlone takes in the core what records keep. What is not free, whatever the
+// time, may overlap what is in quarantine here, where the clock is behind: then
+// that is over.
 func (s *leases) takeAlone() {
 	var resting []*entry
 	s.each(func(e *entry) {
-		if e.kept() && !e.held() {
+		if e.kept() && !e.heldBack() {
 			resting = append(resting, e)
 		}
 	})
@@ -300,39 +327,37 @@ func (s *leases) takeAlone() {
 		s.give(e.value)
 	}
 	s.each(func(e *entry) {
-		if e.held() {
-			_ = s.take(e.value)
+		if e.heldBack() {
+			_ = s.take(e.value) // what the core does not have it cannot give to another
 		}
 	})
 	for _, e := range resting {
-		if err := s.take(e.value); errors.Is(err, ErrInUse) && !e.heldBack() {
-			s.endAlone(e)
+		if err := s.take(e.value); errors.Is(err, ErrInUse) {
+			s.end(e)
 		}
 	}
 }
 
-// endAlone ends the quarantine of a value that is not in the core.
-func (s *leases) endAlone(e *entry) {
-	owners, values := s.ownerShard(e), s.valueShard(e.valueHash)
-	lock(&owners.mu)
-	defer owners.mu.Unlock()
-	lock(&values.mu)
-	defer values.mu.Unlock()
-	e.over = true
-	s.queue.add(e)
-}
-
-// reload learns all that the store has. One that has less than it had is
-// ErrRolledBack.
+// reload waits until nothing is being written, and learns all that a store has
+// that others write to. One that has less than it had is ErrRolledBack, and
+// nothing is learned.
 func (s *leases) reload(ctx context.Context) error {
 	if err := s.enterAlone(ctx); err != nil {
 		return err
 	}
 	defer s.leaveAlone()
-	seen := s.registry.generation.Load()
-	has, err := s.reloadAlone(ctx)
-	if err == nil && has < seen {
-		err = fmt.Errorf("%w: generation %d, it was %d; recover the leases", ErrRolledBack, has, seen)
+	s.expireAlone()
+	if !s.registry.shared {
+		return nil
 	}
-	return err
+	seen := s.registry.generation.Load()
+	all, err := s.loadAlone(ctx)
+	if err != nil {
+		return err
+	}
+	if all.generation < seen {
+		return s.registry.foundRolledBack(seen, all.generation)
+	}
+	s.learnAlone(all)
+	return nil
 }

@@ -30,7 +30,8 @@ var (
 	// or may not be there, and asking again tells.
 	ErrUnavailable = errors.New("store unavailable")
 	// ErrRolledBack says that the store is older than what was seen of it
-	// before: somebody put back an old copy.
+	// before: somebody put back an old copy. A registry that has seen that
+	// gives nothing of a space until [Registry.Recover].
 	ErrRolledBack = errors.New("store rolled back")
 	// ErrInvalid says that a configuration or an argument makes no sense.
 	ErrInvalid = errors.New("invalid")

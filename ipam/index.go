@@ -305,9 +305,10 @@ func (s *leases) learnLocked(sh *valueShard, h uint32, value string, e *entry, t
 
 // hear takes note of what the store said of a value, nil for nothing, while
 // others may have learned what is newer; known is what there was here before
-// the store was asked. It returns the entry of the record. The caller has no
-// shard's lock.
-func (s *leases) hear(value string, known *entry, rec *Record) *entry {
+// the store was asked. Taken is that of learn, and a value that is taken and
+// that no record keeps is given back once. It returns the entry of the record.
+// The caller has no shard's lock.
+func (s *leases) hear(value string, known *entry, rec *Record, taken bool) *entry {
 	var e *entry
 	if rec != nil {
 		e = s.entry(*rec)
@@ -316,15 +317,19 @@ func (s *leases) hear(value string, known *entry, rec *Record) *entry {
 	sh := s.valueShard(h)
 	lock(&sh.mu)
 	have := sh.records.get(h, value)
-	switch {
-	case e == nil && have != known, e != nil && have != nil && have.revision > e.revision:
+	same := s.isRecord(have, rec)
+	newer := e == nil && have != known || e != nil && have != nil && have.revision > e.revision
+	if same || newer {
+		if taken && !have.kept() {
+			s.give(value)
+		}
 		sh.mu.Unlock()
+		if same {
+			return have
+		}
 		return e
-	case e != nil && have != nil && have.revision == e.revision:
-		sh.mu.Unlock()
-		return have
 	}
-	prior := s.learnLocked(sh, h, value, e, false)
+	prior := s.learnLocked(sh, h, value, e, taken)
 	sh.mu.Unlock()
 	s.reindex(prior, e)
 	return e
@@ -371,6 +376,12 @@ func (s *leases) giveUp(value string) {
 	}
 }
 
+// isRecord reports whether an entry is of a record. The revision alone does not
+// tell: a store that was rolled back gives it again.
+func (s *leases) isRecord(e *entry, rec *Record) bool {
+	return e != nil && rec != nil && e.revision == rec.Revision && sameRecord(s.record(e), *rec)
+}
+
 // relearn is hear for who has the space alone: the store is right, even if what
 // is here is newer. Taken is that of learn.
 func (s *leases) relearn(value string, rec *Record, taken bool) {
@@ -378,7 +389,7 @@ func (s *leases) relearn(value string, rec *Record, taken bool) {
 		s.unindex(s.learn(value, nil, taken))
 		return
 	}
-	if have := s.of(value); have != nil && have.revision == rec.Revision {
+	if s.isRecord(s.of(value), rec) {
 		return
 	}
 	e := s.entry(*rec)

@@ -49,6 +49,14 @@ func pool(t *testing.T, store ipam.Store, cfg ipam.Config, prefix string) (*ipam
 	return r, a
 }
 
+func subnets(t *testing.T, store ipam.Store, cfg ipam.Config, prefix string) (*ipam.Registry, *ipam.Subnets) {
+	t.Helper()
+	r := open(t, store, cfg)
+	s, err := r.Subnets("s", ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx(prefix)}})
+	require.NoError(t, err)
+	return r, s
+}
+
 func acquired(t *testing.T, a *ipam.Addresses, owner string) ipam.Lease {
 	t.Helper()
 	got, err := a.Acquire(t.Context(), owner)
@@ -210,8 +218,7 @@ func TestSharedSubnets(t *testing.T) {
 	store := ipam.NewMemoryStore()
 	var spaces []*ipam.Subnets
 	for range 2 {
-		s, err := open(t, store, ipam.Config{}).Subnets("s", ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}})
-		require.NoError(t, err)
+		_, s := subnets(t, store, ipam.Config{}, "10.0.0.0/16")
 		spaces = append(spaces, s)
 	}
 	var wg sync.WaitGroup

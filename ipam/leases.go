@@ -36,6 +36,8 @@ type leases struct {
 	registry *Registry
 
 	core atomic.Pointer[core] // changed by who has the space alone
+	// recovered is how many of the registry's rollbacks a recovery has made good.
+	recovered atomic.Uint64
 
 	queue  queue
 	doubts doubts
@@ -256,14 +258,10 @@ func (s *leases) open(c core) error {
 		return fmt.Errorf("ipam: open %q: %w", s.name, err)
 	}
 	defer s.leaveAlone()
-	var resting []string
 	var lost []error
 	held := 0
 	s.each(func(e *entry) {
 		if !e.held() {
-			if !e.over {
-				resting = append(resting, e.value) // the caller has the space alone
-			}
 			return
 		}
 		held++
@@ -278,10 +276,8 @@ func (s *leases) open(c core) error {
 	if err := errors.Join(lost...); err != nil {
 		return err
 	}
-	for _, value := range resting {
-		_ = c.reserve(value) // what the core does not have it cannot give to another
-	}
 	s.core.Store(&c)
+	s.takeAlone()
 	return nil
 }
 
@@ -295,9 +291,11 @@ func (s *leases) forget(ctx context.Context) error {
 	}
 	defer s.leaveAlone()
 	if s.registry.shared {
-		if _, err := s.reloadAlone(ctx); err != nil {
+		all, err := s.loadAlone(ctx)
+		if err != nil {
 			return err
 		}
+		s.learnAlone(all)
 	}
 	if err := s.sweepAlone(ctx); err != nil {
 		return err

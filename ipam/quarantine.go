@@ -118,16 +118,33 @@ func (s *leases) freeOne(e *entry) {
 		s.queue.add(e)
 		return
 	}
+	s.endLocked(e)
+}
+
+// endLocked ends a quarantine, if it is not over and the entry not replaced.
+func (s *leases) endLocked(e *entry) {
 	values := s.valueShard(e.valueHash)
 	lock(&values.mu)
-	current := values.records.get(e.valueHash, e.value) == e && !e.over
-	if current {
+	defer values.mu.Unlock()
+	if values.records.get(e.valueHash, e.value) == e && !e.over {
 		e.over = true
 		s.give(e.value)
-	}
-	values.mu.Unlock()
-	if current {
 		s.queue.add(e)
+	}
+}
+
+// end is endLocked for who has the space alone.
+func (s *leases) end(e *entry) {
+	owners := s.ownerShard(e)
+	lock(&owners.mu)
+	defer owners.mu.Unlock()
+	s.endLocked(e)
+}
+
+// expireAlone is expire for who has the space alone; nothing is swept.
+func (s *leases) expireAlone() {
+	for _, e := range s.queue.take(s) {
+		s.end(e)
 	}
 }
 
@@ -197,9 +214,10 @@ func (s *leases) sweepSome(ctx context.Context, list []*entry) error {
 	}
 	for _, e := range taken {
 		if err == nil {
-			s.hear(e.value, e, nil)
+			s.hear(e.value, e, nil, true)
+		} else {
+			s.giveUp(e.value)
 		}
-		s.giveUp(e.value)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 )
 
@@ -24,8 +25,8 @@ func (c Claim) stray() bool { return checkName("owner", c.Owner) != nil || c.Gen
 
 // A Recovery is what [Registry.Recover] found and did.
 type Recovery struct {
-	// RolledBack says that something alive is newer than the store: an old copy
-	// of it was put back.
+	// RolledBack says that something alive, or seen before, is newer than the
+	// store: an old copy of it was put back.
 	RolledBack bool
 	// Adopted are the leases that the store had not, or as they were before.
 	Adopted []Record
@@ -36,8 +37,8 @@ type Recovery struct {
 	Strays []Claim
 }
 
-// A Conflict is a claim and the record that stands against it. The value is
-// held back until [Registry.Acknowledge].
+// A Conflict is a claim and the record that stands against it, of the same value
+// or of a subnet that overlaps. That is held back until [Registry.Acknowledge].
 type Conflict struct {
 	Claim  Claim
 	Record Record
@@ -72,22 +73,25 @@ func (s *leases) recover(ctx context.Context, claims []Claim) (Recovery, error) 
 		return Recovery{}, fmt.Errorf("%w: the space is not open", ErrInvalid)
 	}
 	for lost := 1; ; lost++ {
-		seen := s.registry.generation.Load()
-		has := seen
+		has := s.registry.generation.Load()
 		if s.registry.shared {
-			var err error
-			if has, err = s.reloadAlone(ctx); err != nil {
+			seen := has
+			all, err := s.loadAlone(ctx)
+			if err != nil {
 				return Recovery{}, err
 			}
+			if has = all.generation; has < seen {
+				_ = s.registry.foundRolledBack(seen, has)
+			}
+			s.learnAlone(all)
 		}
+		s.expireAlone()
+		rollbacks := s.registry.rollbacks.Load()
 		p := newPlan(s, core, claims, has)
-		p.out.RolledBack = p.out.RolledBack || has < seen
-		if has < seen {
-			s.registry.generation.Store(has) // what the store gives from now on counts
-		}
+		p.out.RolledBack = p.out.RolledBack || rollbacks != s.recovered.Load()
 		err := p.commit(ctx)
-		if err != nil && has < seen {
-			s.registry.generation.Store(seen)
+		if err == nil {
+			s.recovered.Store(rollbacks)
 		}
 		if !errors.Is(err, errLost) || lost == maxLost {
 			return p.out, err
@@ -99,7 +103,7 @@ func (s *leases) recover(ctx context.Context, claims []Claim) (Recovery, error) 
 type plan struct {
 	space   *leases
 	core    core
-	records map[string]*Record // what will be, by value
+	records map[string]*Record // what will be, by value; without owner what is free
 	owned   map[string]string  // the value that an owner will own
 	touched map[string]bool    // values whose record is another by now
 	taken   map[string]bool    // values taken in the core for records to come
@@ -116,6 +120,9 @@ func newPlan(s *leases, c core, claims []Claim, generation uint64) *plan {
 		p.records[r.Value] = &r
 		if r.Owned() {
 			p.owned[r.Owner] = r.Value
+		}
+		if e.over {
+			r.Owner = "" // nobody's, and to be replaced
 		}
 	})
 	claims = slices.Clone(claims)
@@ -137,9 +144,6 @@ func newPlan(s *leases, c core, claims []Claim, generation uint64) *plan {
 // hear decides about one claim; newer ones were heard before.
 func (p *plan) hear(c Claim) {
 	have := p.records[c.Value]
-	if have != nil && have.Free(p.space.registry.now()) {
-		have.Owner = "" // nobody's, and to be replaced
-	}
 	switch {
 	case c.stray():
 		p.out.Strays = append(p.out.Strays, c)
@@ -164,8 +168,8 @@ func (p *plan) hear(c Claim) {
 func (p *plan) hearOfFree(c Claim) {
 	if !p.taken[c.Value] {
 		switch err := p.core.reserve(c.Value); {
-		case errors.Is(err, ErrInUse): // a subnet that overlaps one in use
-			p.out.Conflicts = append(p.out.Conflicts, Conflict{Claim: c, Record: Record{Space: p.space.name, Value: c.Value}})
+		case errors.Is(err, ErrInUse):
+			p.hearOfOverlap(c)
 			return
 		case err != nil:
 			p.out.Strays = append(p.out.Strays, c)
@@ -180,6 +184,20 @@ func (p *plan) hearOfFree(c Claim) {
 	now := p.space.registry.now()
 	r := p.put(Record{Owner: c.Owner, Value: c.Value, Since: now, Released: now, Unacknowledged: true, Generation: c.Generation})
 	p.out.Conflicts = append(p.out.Conflicts, Conflict{Claim: c, Record: *r})
+}
+
+// hearOfOverlap decides about a claim of a subnet that overlaps others, which
+// are in use.
+func (p *plan) hearOfOverlap(c Claim) {
+	want, err := netip.ParsePrefix(c.Value)
+	for _, value := range slices.Sorted(maps.Keys(p.records)) {
+		have := p.records[value]
+		if got, other := netip.ParsePrefix(value); have.Owner == "" || err != nil || other != nil || !got.Overlaps(want) {
+			continue
+		}
+		p.hold(have, func() { have.contest(c.Owner) })
+		p.out.Conflicts = append(p.out.Conflicts, Conflict{Claim: c, Record: *have})
+	}
 }
 
 // mayOwn reports whether the owner of a claim owns nothing else, or something
@@ -234,27 +252,50 @@ func (r *Record) contest(owner string) {
 	}
 }
 
-// commit puts what has changed: first what is given up, so that its owner may
-// have another value.
+// commit puts what has changed: first what is taken from an owner, so that he
+// may have another value, whose owner may have this.
 func (p *plan) commit(ctx context.Context) error {
 	defer func() {
 		for value := range p.taken { // what was not made
 			p.core.release(value)
 		}
 	}()
+	if err := p.commitAs(ctx, p.takenFrom); err != nil {
+		return err
+	}
+	return p.commitAs(ctx, func(_, after Record) Record { return after })
+}
+
+// takenFrom returns what a record is until another is in its place: what it was,
+// unless that is taken from its owner.
+func (p *plan) takenFrom(before, after Record) Record {
+	if before.Value == "" || !before.Owned() || after.Owned() && after.Owner == before.Owner {
+		return before
+	}
+	if !after.Owned() {
+		return after
+	}
+	if before.Held() {
+		before.Released = p.space.registry.now()
+	}
+	before.Unacknowledged, before.Pinned = true, false
+	return before
+}
+
+// commitAs commits of each value that was touched what as makes of its record
+// before and after, if that is another.
+func (p *plan) commitAs(ctx context.Context, as func(before, after Record) Record) error {
 	var changes []Change
 	for _, value := range slices.Sorted(maps.Keys(p.touched)) {
-		before, after := p.space.of(value), *p.records[value]
-		after.Revision = 0
-		c := Change{After: after}
-		if before != nil {
+		var c Change
+		if before := p.space.of(value); before != nil {
 			c.Before = p.space.record(before)
 		}
-		if !sameRecord(c.Before, after) {
+		if c.After = as(c.Before, *p.records[value]); !sameRecord(c.Before, c.After) {
+			c.After.Revision = 0
 			changes = append(changes, c)
 		}
 	}
-	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(order(a), order(b)) })
 	for chunk := range chunks(changes, MaxChanges-1) { // and the turn
 		if err := p.space.grantInTurn(ctx, chunk); err != nil {
 			if errors.Is(err, errDoubt) {
@@ -275,14 +316,6 @@ func (p *plan) keep(changes []Change) {
 	for _, c := range changes {
 		delete(p.taken, c.After.Value)
 	}
-}
-
-// order is 0 for a change that takes a value from an owner, and 1 for others.
-func order(c Change) int {
-	if c.Before.Revision != 0 && c.Before.Owned() && !(c.After.Owned() && c.After.Owner == c.Before.Owner) {
-		return 0
-	}
-	return 1
 }
 
 // sameRecord reports whether two records differ in revision alone.

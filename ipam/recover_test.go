@@ -96,6 +96,71 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// What time has freed, and nobody has asked for since, is free for who is alive.
+func TestRecoverAfterQuarantine(t *testing.T) {
+	everyMode(t, func(t *testing.T, store ipam.Store) {
+		c := &clock{now: time.Unix(1000, 0)}
+		r, p := pool(t, store, ipam.Config{Now: c.read, Quarantine: time.Minute}, "10.0.0.0/30")
+		l := acquired(t, p, "a")
+		require.NoError(t, p.Release(t.Context(), "a"))
+		c.move(2 * time.Minute)
+		got, err := r.Recover(t.Context(), "p", []ipam.Claim{claim("a", l.Value, l.Generation)})
+		require.NoError(t, err)
+		require.Empty(t, got.Conflicts)
+		require.Len(t, got.Adopted, 1)
+		require.NotEqual(t, l.Value, acquired(t, p, "b").Value)
+	})
+}
+
+// Since the copy was made owners have moved to each other's values, more of them
+// than are committed at once.
+func TestRecoverMovedOwners(t *testing.T) {
+	everyMode(t, func(t *testing.T, store ipam.Store) {
+		const owners = 100
+		r, p := pool(t, store, ipam.Config{}, "10.0.0.0/24")
+		var had []ipam.Lease
+		for i := range owners {
+			had = append(had, acquired(t, p, fmt.Sprint("o", i)))
+		}
+		rng := rand.New(rand.NewPCG(1, 2))
+		order := rng.Perm(owners)
+		var claims []ipam.Claim
+		for i, l := range had {
+			claims = append(claims, claim(l.Owner, had[order[i]].Value, uint64(1<<40+i)))
+		}
+		got, err := r.Recover(t.Context(), "p", claims)
+		require.NoError(t, err)
+		require.True(t, got.RolledBack)
+		for _, c := range claims {
+			l, held := p.Lease(c.Owner)
+			require.True(t, held)
+			require.Equal(t, c.Value, l.Value)
+		}
+		require.Empty(t, got.Conflicts)
+	})
+}
+
+// A live subnet that overlaps another's lease is held back with that.
+func TestRecoverOverlap(t *testing.T) {
+	everyMode(t, func(t *testing.T, store ipam.Store) {
+		ctx := t.Context()
+		r, s := subnets(t, store, ipam.Config{}, "10.0.0.0/24")
+		whole, err := s.Acquire(ctx, "a", 24)
+		require.NoError(t, err)
+		got, err := r.Recover(ctx, "s", []ipam.Claim{claim("live", "10.0.0.0/25", 1)})
+		require.NoError(t, err)
+		require.Len(t, got.Conflicts, 1)
+		require.Equal(t, []string{"live"}, got.Conflicts[0].Record.Contested)
+		held, _ := s.Lease("a")
+		require.NoError(t, s.Release(ctx, "a"))
+		_, err = s.Acquire(ctx, "b", 25)
+		require.ErrorIs(t, err, ipam.ErrExhausted)
+		require.NoError(t, r.Acknowledge(ctx, held))
+		_, err = s.AcquireSpecific(ctx, "b", whole)
+		require.NoError(t, err)
+	})
+}
+
 func TestConflictIsHeldUntilItIsAcknowledged(t *testing.T) {
 	everyMode(t, func(t *testing.T, store ipam.Store) {
 		r, p := pool(t, store, ipam.Config{}, "10.0.0.1/32")
@@ -166,10 +231,35 @@ func TestRolledBackUnderway(t *testing.T) {
 	require.True(t, got.RolledBack)
 	require.Equal(t, "10.0.0.2 b", state(r))
 
+	l, _ = p.Lease("b")
 	swap.Store = ipam.NewMemoryStore()
-	acquired(t, p, "c")
-	_, err = p.Acquire(t.Context(), "d") // there seems to be nothing left, so it looks
-	require.ErrorIs(t, err, ipam.ErrRolledBack)
+	for _, owner := range []string{"c", "b", "c"} {
+		_, err = p.Acquire(t.Context(), owner)
+		require.ErrorIs(t, err, ipam.ErrRolledBack, "nothing is given")
+	}
+	got, err = r.Recover(t.Context(), "p", []ipam.Claim{claim("b", l.Value, l.Generation)})
+	require.NoError(t, err)
+	require.True(t, got.RolledBack)
+	require.Equal(t, l, acquired(t, p, "b"))
+	require.NotEqual(t, l.Value, acquired(t, p, "c").Value)
+}
+
+// Another process has written to a store that was rolled back what is known here
+// by the same revision.
+func TestRolledBackToOthers(t *testing.T) {
+	swap := &swapped{ipam.NewMemoryStore()}
+	r, here := pool(t, swap, ipam.Config{}, "10.0.0.0/28")
+	acquired(t, here, "a")
+	acquired(t, here, "c")
+	swap.Store = ipam.NewMemoryStore()
+	_, there := pool(t, swap, ipam.Config{}, "10.0.0.0/28")
+	b := acquired(t, there, "b")
+	_, err := here.Acquire(t.Context(), "a")
+	require.ErrorIs(t, err, ipam.ErrRolledBack, "it was granted by a revision that was seen before")
+	_, err = r.Recover(t.Context(), "p", nil)
+	require.NoError(t, err)
+	require.Contains(t, state(r), b.Value+" b")
+	require.NotEqual(t, b.Value, acquired(t, here, "a").Value)
 }
 
 type swapped struct{ ipam.Store }

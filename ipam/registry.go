@@ -47,6 +47,8 @@ type Registry struct {
 	wall   *wallClock // nil if the caller has a clock
 	// raised is what revisions of leases in memory alone must be higher than.
 	raised atomic.Uint64
+	// rollbacks is how often the store was found to be rolled back.
+	rollbacks atomic.Uint64
 
 	_      [64]byte // what follows is written all the time, and what is around it mostly read
 	writes atomic.Uint64
@@ -75,7 +77,7 @@ func Open(ctx context.Context, store Store, cfg Config) (*Registry, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("ipam: load leases: %w: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("ipam: load leases: %w", r.storeError(err))
 	}
 	r.generation.Store(generation)
 	for _, s := range r.spaces {
@@ -137,12 +139,12 @@ func (r *Registry) space(name string) *leases {
 	return r.spaceLocked(name)
 }
 
-// known returns a space that there is, or nil. Of a store that others write to
-// there may be any.
+// known returns a space of leases that there is, or nil. Of a store that others
+// write to there may be any.
 func (r *Registry) known(name string) *leases {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.shared {
+	if r.shared && checkSpace(name) == nil {
 		return r.spaceLocked(name)
 	}
 	return r.spaces[name]
@@ -199,8 +201,9 @@ func (r *Registry) Release(ctx context.Context, space, owner string) error {
 }
 
 // Acknowledge says that a released or contested value has left the dataplane:
-// see [Config.Acknowledge]. A lease that is held by now, or has another
-// generation, is [ErrNotOwner]; a value that nobody had is no error.
+// see [Config.Acknowledge]. A lease that is held, and not contested, is
+// [ErrInUse], one that is another's or of another generation [ErrNotOwner]; a
+// value that nobody had is no error.
 func (r *Registry) Acknowledge(ctx context.Context, l Lease) error {
 	if s := r.known(l.Space); s != nil {
 		return s.Acknowledge(ctx, l)

@@ -204,6 +204,61 @@ func TestForget(t *testing.T) {
 
 // What has had its quarantine, and cannot be swept as it overlaps what is held,
 // is swept later.
+// A late store takes a second for each commit once it is told to.
+type late struct {
+	ipam.Store
+	exclusive, now bool
+}
+
+func (l *late) Exclusive() bool { return l.exclusive }
+
+func (l *late) Commit(ctx context.Context, changes []ipam.Change) error {
+	if l.now {
+		time.Sleep(time.Second)
+	}
+	return l.Store.Commit(ctx, changes)
+}
+
+// Who asks while there is nothing to give for a moment waits for it to be over:
+// what is over is just being deleted, or a recovery has the space alone.
+func TestExhaustedForAMoment(t *testing.T) {
+	for name, work := range map[string]func(context.Context, *ipam.Registry) error{
+		"collection": func(ctx context.Context, r *ipam.Registry) error {
+			time.Sleep(2 * time.Minute)
+			_, err := r.Collect(ctx, "p", ipam.Owners("a"))
+			return err
+		},
+		"recovery": func(ctx context.Context, r *ipam.Registry) error {
+			time.Sleep(time.Minute - time.Second/2)
+			_, err := r.Recover(ctx, "p", []ipam.Claim{claim("a", "10.0.0.1", 1<<40)})
+			return err
+		},
+	} {
+		for _, exclusive := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, " ", exclusive), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := &late{Store: ipam.NewMemoryStore(), exclusive: exclusive}
+					r, p := pool(t, store, ipam.Config{Quarantine: time.Minute}, "10.0.0.0/30")
+					acquired(t, p, "a")
+					acquired(t, p, "b")
+					require.NoError(t, p.Release(t.Context(), "b"))
+					store.now = true
+					done := make(chan error)
+					go func() { done <- work(t.Context(), r) }()
+					time.Sleep(time.Minute)
+					if name == "collection" {
+						time.Sleep(time.Minute + time.Second/2)
+					}
+					got, err := p.Acquire(t.Context(), "c")
+					require.NoError(t, err)
+					require.Equal(t, ip("10.0.0.2"), got)
+					require.NoError(t, <-done)
+				})
+			})
+		}
+	}
+}
+
 func TestForgetOverlapping(t *testing.T) {
 	everyMode(t, func(t *testing.T, store ipam.Store) {
 		ctx := t.Context()

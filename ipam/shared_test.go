@@ -162,8 +162,7 @@ func TestSharedStore(t *testing.T) {
 			var sharers []sharer[netip.Prefix]
 			var spaces []*ipam.Subnets
 			for i := range 3 {
-				s, err := open(t, store, slowClock(i)).Subnets("s", ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/24")}})
-				require.NoError(t, err)
+				_, s := subnets(t, store, slowClock(i), "10.0.0.0/24")
 				spaces = append(spaces, s)
 				sharers = append(sharers, sharer[netip.Prefix]{
 					acquire: func(ctx context.Context, o string, rng *rand.Rand) (netip.Prefix, error) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -60,16 +61,26 @@ func TestAcquireSpecific(t *testing.T) {
 	})
 }
 
+// An owner may have back any value that is in quarantine after it, not only the last.
+func TestAcquireSpecificAgain(t *testing.T) {
+	everyMode(t, func(t *testing.T, store ipam.Store) {
+		ctx := t.Context()
+		_, p := pool(t, store, ipam.Config{Quarantine: time.Hour}, "10.0.0.0/28")
+		for _, want := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.1", "10.0.0.3", "10.0.0.2"} {
+			_, err := p.AcquireSpecific(ctx, "a", ip(want))
+			require.NoError(t, err, want)
+			require.NoError(t, p.Release(ctx, "a"))
+		}
+		_, err := p.AcquireSpecific(ctx, "b", ip("10.0.0.1"))
+		require.ErrorIs(t, err, ipam.ErrQuarantined)
+	})
+}
+
 // Who asks for a subnet is told what overlaps it, as the store has it.
 func TestAcquireSpecificOverlap(t *testing.T) {
 	everyMode(t, func(t *testing.T, store ipam.Store) {
 		ctx := t.Context()
-		subnets := func(cfg ipam.Config) *ipam.Subnets {
-			s, err := open(t, store, cfg).Subnets("s", ipam.SubnetConfig{Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}})
-			require.NoError(t, err)
-			return s
-		}
-		s := subnets(ipam.Config{})
+		_, s := subnets(t, store, ipam.Config{}, "10.0.0.0/16")
 		for owner, p := range map[string]string{"a": "10.0.2.0/24", "b": "10.0.1.0/25", "c": "10.0.4.0/22"} {
 			_, err := s.AcquireSpecific(ctx, owner, pfx(p))
 			require.NoError(t, err)
@@ -86,7 +97,7 @@ func TestAcquireSpecificOverlap(t *testing.T) {
 
 		giver := s
 		if _, shared := store.(*ipam.MemoryStore); shared {
-			giver = subnets(ipam.Config{})
+			_, giver = subnets(t, store, ipam.Config{}, "10.0.0.0/16")
 		}
 		require.NoError(t, giver.Release(ctx, "c"))
 		_, err = s.AcquireSpecific(ctx, "e", pfx("10.0.5.0/24"))

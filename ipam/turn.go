@@ -48,9 +48,16 @@ func (s *leases) overlaps() bool {
 	return ok
 }
 
-// grants reports whether a change takes a value that may have been free.
+// grants reports whether a change takes a value that may have been free, or be
+// free where the clock is ahead.
 func grants(c Change) bool {
-	return !c.Delete() && (c.Before.Revision == 0 || c.After.Held() && !c.Before.Held())
+	switch {
+	case c.Delete():
+		return false
+	case c.Before.Revision == 0, c.After.Held() && !c.Before.Held():
+		return true
+	}
+	return c.After.heldBack() && !c.Before.heldBack()
 }
 
 // grantInTurn commits, together with the space's turn if that is needed.
