@@ -313,9 +313,7 @@ func (s *leases) learnAlone(all loaded) {
 	s.turn.record = all.turn
 }
 
-// takeAlone takes in the core what records keep. What is not free, whatever the
-// time, may overlap what is in quarantine here, where the clock is behind: then
-// that is over.
+// takeAlone takes in the core what records keep.
 func (s *leases) takeAlone() {
 	var resting []*entry
 	s.each(func(e *entry) {
@@ -328,9 +326,16 @@ func (s *leases) takeAlone() {
 	}
 	s.each(func(e *entry) {
 		if e.heldBack() {
-			_ = s.take(e.value) // what the core does not have it cannot give to another
+			_ = s.take(e.value)
 		}
 	})
+	s.restAlone(resting)
+}
+
+// restAlone takes in the core what only waits for time, after all else. What
+// that has been given since, where the clock is ahead, may overlap it: then it is
+// over here, too.
+func (s *leases) restAlone(resting []*entry) {
 	for _, e := range resting {
 		if err := s.take(e.value); errors.Is(err, ErrInUse) {
 			s.end(e)

@@ -259,14 +259,19 @@ func (s *leases) open(c core) error {
 	}
 	defer s.leaveAlone()
 	var lost []error
+	var resting []*entry
 	held := 0
 	s.each(func(e *entry) {
-		if !e.held() {
-			return
-		}
-		held++
-		if err := c.reserve(e.value); err != nil {
-			lost = append(lost, fmt.Errorf("ipam: open %q: lease of %q: %w", s.name, e.owner, err))
+		switch {
+		case e.held():
+			held++
+			if err := c.reserve(e.value); err != nil {
+				lost = append(lost, fmt.Errorf("ipam: open %q: lease of %q: %w", s.name, e.owner, err))
+			}
+		case e.heldBack():
+			_ = c.reserve(e.value) // what the core does not have it cannot give to another
+		case e.kept():
+			resting = append(resting, e)
 		}
 	})
 	slices.SortFunc(lost, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
@@ -277,7 +282,7 @@ func (s *leases) open(c core) error {
 		return err
 	}
 	s.core.Store(&c)
-	s.takeAlone()
+	s.restAlone(resting)
 	return nil
 }
 

@@ -109,12 +109,13 @@ func (s *leases) expire(ctx context.Context) error {
 	return s.sweep(ctx)
 }
 
-// freeOne frees a value whose quarantine is over, later if its owner is busy.
+// freeOne frees a value whose quarantine is over, later if its owner is busy or
+// may have got it back.
 func (s *leases) freeOne(e *entry) {
 	owners := s.ownerShard(e)
 	lock(&owners.mu)
 	defer owners.mu.Unlock()
-	if owners.busyLocked(e.owner) != nil || owners.gate != nil {
+	if owners.busyLocked(e.owner) != nil || owners.gate != nil || s.doubts.count.Load() > 0 {
 		s.queue.add(e)
 		return
 	}
