@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -237,6 +238,9 @@ func TestRolledBackUnderway(t *testing.T) {
 		_, err = p.Acquire(t.Context(), owner)
 		require.ErrorIs(t, err, ipam.ErrRolledBack, "nothing is given")
 	}
+	other, err := r.Addresses("new", ipam.AddressConfig{Prefixes: []netip.Prefix{pfx("10.1.0.0/30")}})
+	require.NoError(t, err)
+	acquired(t, other, "c")
 	got, err = r.Recover(t.Context(), "p", []ipam.Claim{claim("b", l.Value, l.Generation)})
 	require.NoError(t, err)
 	require.True(t, got.RolledBack)

@@ -128,6 +128,7 @@ func (r *Registry) spaceLocked(name string) *leases {
 	s := r.spaces[name]
 	if s == nil {
 		s = newLeases(name, r)
+		s.recovered.Store(r.rollbacks.Load())
 		r.spaces[name] = s
 	}
 	return s

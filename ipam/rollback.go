@@ -6,8 +6,8 @@ import (
 )
 
 // A store that was rolled back, put back from an old copy, gives again what is
-// in use. Once a registry has found that out, no space of it answers until it
-// was recovered.
+// in use. Once a registry has found that out, no space that it had gives
+// anything until it was recovered.
 
 // foundRolledBack notes that the store has given less than it was seen to have.
 func (r *Registry) foundRolledBack(seen, has uint64) error {
