@@ -64,7 +64,7 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 				return err
 			}
 			s.leaveAlone()
-		case !asked && hearsay(err):
+		case !asked && s.hearsay(err):
 			reload, asked = true, true
 		default:
 			return err
@@ -78,10 +78,14 @@ func (s *leases) retry(ctx context.Context, f func() error) error {
 }
 
 // hearsay reports whether an error is of what is known here, while others may be
-// about to give something back.
-func hearsay(err error) bool {
+// about to give something back, or time has freed it.
+func (s *leases) hearsay(err error) bool {
+	if errors.Is(err, ErrExhausted) {
+		return true
+	}
 	_, overlap := errors.AsType[*overlapError](err)
-	return overlap || errors.Is(err, ErrExhausted)
+	held, ok := errors.AsType[*HeldError](err)
+	return overlap || ok && held.Record.Free(s.registry.now())
 }
 
 func (s *leases) acquireOnce(ctx context.Context, sh ownerPlace, owner, value string, want wish) error {
@@ -156,7 +160,7 @@ func (s *leases) grantLocked(ctx context.Context, sh ownerPlace, mine, said, nex
 		} else {
 			sh.indexLocked(next) // something may have been heard of meanwhile
 		}
-		return prior, nil
+		return prior, s.checkRecovered()
 	case errors.Is(err, errDoubt):
 	case errors.Is(err, errLost):
 		change := []Change{{Before: Record{Space: s.name, Value: value}}}
@@ -196,10 +200,11 @@ func (s *leases) chooseLocked(sh ownerPlace, mine, said *entry, asked string, wa
 		return nil, nil, errForgotten
 	}
 	if value, err = want.pick(c, sh.text[:0]); err == nil {
+		kept := false
 		if s.registry.store != nil { // which must be told
-			before = s.of(string(value))
+			s.look(string(value), func(e *entry) { before, kept = e, e.kept() })
 		}
-		if before.kept() {
+		if kept {
 			return nil, nil, errInFlight // it was heard of since it was picked, and stays taken for that
 		}
 		return value, before, nil
@@ -487,6 +492,9 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 	if err := mustBe(before, l); err != nil {
 		return Lease{}, err
 	}
+	if err := s.checkRecovered(); err != nil {
+		return Lease{}, err
+	}
 	changes := []Change{{Before: before, After: before}}
 	changes[0].After.Owner, changes[0].After.Generation, changes[0].After.Revision = to, 0, 0
 	changes[0].After.Since = s.registry.now()
@@ -495,7 +503,7 @@ func (s *leases) transfer(ctx context.Context, l Lease, to string) (Lease, error
 	}
 	after := s.entry(changes[0].After)
 	s.reindex(s.learn(l.Value, after, false), after)
-	return s.lease(after), nil
+	return s.lease(after), s.checkRecovered()
 }
 
 // ownedBy returns what a busy owner owns, and what a store that others write to

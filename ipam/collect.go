@@ -18,7 +18,10 @@ import (
 // after that and asks for its value has cleared the mark. If owners fails,
 // nothing is released.
 func (r *Registry) Collect(ctx context.Context, space string, owners func(context.Context) (iter.Seq[string], error)) ([]Lease, error) {
-	s := r.known(space)
+	s, err := r.known(space)
+	if err != nil {
+		return nil, fmt.Errorf("ipam: collect: %w", err)
+	}
 	if s == nil {
 		return nil, nil
 	}

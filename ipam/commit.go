@@ -1,9 +1,11 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -178,8 +180,7 @@ func (s *leases) askAbout(ctx context.Context, changes []Change) error {
 			values = append(values, value)
 		}
 	}
-	known := s.known(values)
-	found, err := s.find(ctx, "", values...)
+	known, found, err := s.ask(ctx, "", values)
 	if err != nil {
 		return err
 	}
@@ -189,17 +190,27 @@ func (s *leases) askAbout(ctx context.Context, changes []Change) error {
 	return nil
 }
 
-// find returns the store's records of values, and what an owner owns, by value.
-func (s *leases) find(ctx context.Context, owner string, values ...string) (map[string]*Record, error) {
+// ask returns the store's records of values, and what an owner owns, by value,
+// and what was known of the values before. A record that is older than what was
+// known says that the store was rolled back, which is noted.
+func (s *leases) ask(ctx context.Context, owner string, values []string) (known []*entry, found map[string]*Record, err error) {
+	known = s.known(values)
+	before := s.highest.Load()
 	records, err := s.registry.store.Find(ctx, s.name, owner, values...)
 	if err != nil {
-		return nil, s.registry.storeError(err)
+		return nil, nil, s.registry.storeError(err)
 	}
-	found := make(map[string]*Record, len(records))
+	found = make(map[string]*Record, len(records))
 	for i, rec := range records {
 		found[rec.Value] = &records[i]
 	}
-	return found, nil
+	for value, rec := range found {
+		have := s.of(value)
+		if have != nil && rec.Revision < have.revision && have.revision <= before && s.checkRecovered() == nil {
+			s.registry.rollbacks.Add(1)
+		}
+	}
+	return known, found, nil
 }
 
 // known returns what there is here of values.
@@ -214,8 +225,7 @@ func (s *leases) known(values []string) []*entry {
 // findOwner asks the store what an owner has, or of the values had last, and
 // learns what it says; said is that by value.
 func (s *leases) findOwner(ctx context.Context, owner string, values []string) (mine *entry, said map[string]*entry, err error) {
-	known := s.known(values)
-	found, err := s.find(ctx, owner, values...)
+	known, found, err := s.ask(ctx, owner, values)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -332,10 +342,11 @@ func (s *leases) takeAlone() {
 	s.restAlone(resting)
 }
 
-// restAlone takes in the core what only waits for time, after all else. What
-// that has been given since, where the clock is ahead, may overlap it: then it is
-// over here, too.
+// restAlone takes in the core what only waits for time, after all else, and what
+// was released last first. What has been given since, where the clock is ahead,
+// may overlap it: then it is over here, too.
 func (s *leases) restAlone(resting []*entry) {
+	slices.SortFunc(resting, func(a, b *entry) int { return cmp.Compare(b.revision, a.revision) })
 	for _, e := range resting {
 		if err := s.take(e.value); errors.Is(err, ErrInUse) {
 			s.end(e)

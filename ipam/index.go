@@ -254,7 +254,12 @@ func (s *leases) look(value string, f func(*entry)) {
 func (s *leases) told(value string, said *entry, f func(*entry)) {
 	if !s.registry.shared {
 		s.look(value, f)
-	} else if said != nil {
+		return
+	}
+	if said != nil {
+		sh := s.valueShard(said.valueHash)
+		lock(&sh.mu)
+		defer sh.mu.Unlock()
 		f(said)
 	}
 }
@@ -290,6 +295,9 @@ func (s *leases) learnLocked(sh *valueShard, h uint32, value string, e *entry, t
 	} else {
 		sh.stampLocked(s.registry, e)
 		prior = sh.records.set(e)
+		if s.registry.shared {
+			raise(&s.highest, e.revision)
+		}
 	}
 	switch {
 	case e.kept() && !(taken && !s.registry.shared):
@@ -317,7 +325,7 @@ func (s *leases) hear(value string, known *entry, rec *Record, taken bool) *entr
 	sh := s.valueShard(h)
 	lock(&sh.mu)
 	have := sh.records.get(h, value)
-	same := s.isRecord(have, rec)
+	same := sameEntry(have, e)
 	newer := e == nil && have != known || e != nil && have != nil && have.revision > e.revision
 	if same || newer {
 		if taken && !have.kept() {
@@ -376,10 +384,16 @@ func (s *leases) giveUp(value string) {
 	}
 }
 
-// isRecord reports whether an entry is of a record. The revision alone does not
-// tell: a store that was rolled back gives it again.
-func (s *leases) isRecord(e *entry, rec *Record) bool {
-	return e != nil && rec != nil && e.revision == rec.Revision && sameRecord(s.record(e), *rec)
+// sameEntry reports whether there are two entries of a value, of the same record.
+// The revision alone does not tell: a store that was rolled back gives it again.
+func sameEntry(a, b *entry) bool {
+	if a == nil || b == nil || a.revision != b.revision {
+		return false
+	}
+	x, y := a.ending(), b.ending()
+	return a.owner == b.owner && a.generation == b.generation && a.since == b.since &&
+		a.unacknowledged == b.unacknowledged && a.pinned == b.pinned && a.suspect == b.suspect &&
+		x.released == y.released && x.until == y.until && slices.Equal(x.contested, y.contested)
 }
 
 // relearn is hear for who has the space alone: the store is right, even if what
@@ -389,10 +403,10 @@ func (s *leases) relearn(value string, rec *Record, taken bool) {
 		s.unindex(s.learn(value, nil, taken))
 		return
 	}
-	if s.isRecord(s.of(value), rec) {
+	e := s.entry(*rec)
+	if sameEntry(s.of(value), e) {
 		return
 	}
-	e := s.entry(*rec)
 	s.reindex(s.learn(value, e, taken), e)
 }
 
@@ -424,6 +438,9 @@ func (s *leases) load(rec Record) {
 	e := s.entry(rec)
 	s.valueShard(e.valueHash).records.set(e)
 	s.ownerShard(e).indexLocked(e)
+	if s.registry.shared {
+		raise(&s.highest, e.revision)
+	}
 	if !e.held() {
 		s.queue.load(e)
 	}

@@ -36,6 +36,9 @@ type leases struct {
 	registry *Registry
 
 	core atomic.Pointer[core] // changed by who has the space alone
+	// highest is the highest revision that was learned from a store that others
+	// write to.
+	highest atomic.Uint64
 	// recovered is how many of the registry's rollbacks a recovery has made good.
 	recovered atomic.Uint64
 

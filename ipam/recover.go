@@ -56,12 +56,21 @@ func (c Conflict) String() string {
 // released it, or has another, is held back: neither is given to anybody until
 // [Registry.Acknowledge]. Recover may be repeated, and must be after an error.
 func (r *Registry) Recover(ctx context.Context, space string, claims []Claim) (Recovery, error) {
-	out, err := r.space(space).recover(ctx, claims)
+	s, err := r.known(space)
+	var out Recovery
+	switch {
+	case err == nil && s == nil:
+		err = errNotOpen
+	case err == nil:
+		out, err = s.recover(ctx, claims)
+	}
 	if err != nil {
 		return Recovery{}, fmt.Errorf("ipam: recover %q: %w", space, err)
 	}
 	return out, nil
 }
+
+var errNotOpen = fmt.Errorf("%w: the space is not open", ErrInvalid)
 
 func (s *leases) recover(ctx context.Context, claims []Claim) (Recovery, error) {
 	if err := s.enterAlone(ctx); err != nil {
@@ -70,9 +79,10 @@ func (s *leases) recover(ctx context.Context, claims []Claim) (Recovery, error) 
 	defer s.leaveAlone()
 	core := s.coreNow()
 	if core == nil {
-		return Recovery{}, fmt.Errorf("%w: the space is not open", ErrInvalid)
+		return Recovery{}, errNotOpen
 	}
 	for lost := 1; ; lost++ {
+		rollbacks := s.registry.rollbacks.Load()
 		has := s.registry.generation.Load()
 		if s.registry.shared {
 			seen := has
@@ -82,11 +92,12 @@ func (s *leases) recover(ctx context.Context, claims []Claim) (Recovery, error) 
 			}
 			if has = all.generation; has < seen {
 				_ = s.registry.foundRolledBack(seen, has)
+				rollbacks++
 			}
+			s.highest.Store(0)
 			s.learnAlone(all)
 		}
 		s.expireAlone()
-		rollbacks := s.registry.rollbacks.Load()
 		p := newPlan(s, core, claims, has)
 		p.out.RolledBack = p.out.RolledBack || rollbacks != s.recovered.Load()
 		err := p.commit(ctx)
@@ -156,7 +167,7 @@ func (p *plan) hear(c Claim) {
 	case c.Generation > have.Generation && p.mayOwn(c):
 		p.adopt(c)
 	case have.Owner == c.Owner:
-		p.hold(have, func() { have.Unacknowledged = true })
+		p.hold(have, func() { have.Unacknowledged, have.Generation = true, max(have.Generation, c.Generation) })
 		p.conflict(c)
 	default:
 		p.hold(have, func() { have.contest(c.Owner) })

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,7 +185,7 @@ func TestConflictIsHeldUntilItIsAcknowledged(t *testing.T) {
 func TestRolledBackStore(t *testing.T) {
 	for seed := range uint64(30) {
 		rng := rand.New(rand.NewPCG(seed, 21))
-		store, old := ipam.NewMemoryStore(), ipam.NewMemoryStore()
+		store := ipam.NewMemoryStore()
 		_, p := pool(t, store, ipam.Config{}, "10.0.0.0/27")
 		work := func(n int) {
 			for range n {
@@ -196,10 +197,7 @@ func TestRolledBackStore(t *testing.T) {
 			}
 		}
 		work(40)
-		var copied strings.Builder
-		require.NoError(t, ipam.Export(t.Context(), store, &copied))
-		_, err := ipam.Import(t.Context(), old, strings.NewReader(copied.String()))
-		require.NoError(t, err)
+		old := copied(t, store)
 		work(40)
 		acquired(t, p, "last")
 		var ports []ipam.Claim
@@ -246,6 +244,78 @@ func TestRolledBackUnderway(t *testing.T) {
 	require.True(t, got.RolledBack)
 	require.Equal(t, l, acquired(t, p, "b"))
 	require.NotEqual(t, l.Value, acquired(t, p, "c").Value)
+}
+
+// copied returns a store with what another has.
+func copied(t *testing.T, store ipam.Store) ipam.Store {
+	t.Helper()
+	var lines strings.Builder
+	require.NoError(t, ipam.Export(t.Context(), store, &lines))
+	old := ipam.NewMemoryStore()
+	_, err := ipam.Import(t.Context(), old, strings.NewReader(lines.String()))
+	require.NoError(t, err)
+	return old
+}
+
+// Of many who ask at once after a rollback none is given anything.
+func TestRolledBackManyAtOnce(t *testing.T) {
+	for range 30 {
+		swap := &swapped{ipam.NewMemoryStore()}
+		_, here := pool(t, slow{swap}, ipam.Config{}, "10.0.0.0/23")
+		_, there := pool(t, swap, ipam.Config{}, "10.0.0.0/23")
+		for i := range 50 {
+			acquired(t, there, fmt.Sprint("there", i))
+		}
+		_, err := here.AcquireSpecific(t.Context(), "here", ip("10.0.1.200"))
+		require.NoError(t, err)
+		swap.Store = ipam.NewMemoryStore()
+		var wg sync.WaitGroup
+		for g := range 16 {
+			wg.Go(func() {
+				if a, err := here.Acquire(t.Context(), fmt.Sprint("new", g)); !errors.Is(err, ipam.ErrRolledBack) {
+					t.Errorf("%s is given: %v", a, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// In the old copy a holds what it has released since and b has: a is not told that
+// it has it, and cannot transfer it.
+func TestRolledBackHolder(t *testing.T) {
+	for _, transfer := range []bool{false, true} {
+		ctx := t.Context()
+		swap := &swapped{ipam.NewMemoryStore()}
+		_, p := pool(t, swap, ipam.Config{}, "10.0.0.0/29")
+		l := acquired(t, p, "a")
+		old := copied(t, swap.Store)
+		require.NoError(t, p.Release(ctx, "a"))
+		_, err := p.AcquireSpecific(ctx, "b", ip(l.Value))
+		require.NoError(t, err)
+		swap.Store = old
+		if transfer {
+			_, err = p.Transfer(ctx, l, "c")
+		} else {
+			_, err = p.Acquire(ctx, "a")
+		}
+		require.ErrorIs(t, err, ipam.ErrRolledBack)
+	}
+}
+
+// A recovery remembers a live owner whose lease is another by now when an older
+// claim of the value is heard.
+func TestRecoverOldClaim(t *testing.T) {
+	everyMode(t, func(t *testing.T, store ipam.Store) {
+		r, p := pool(t, store, ipam.Config{}, "10.0.0.0/29")
+		l := acquired(t, p, "a")
+		const later = 1 << 40
+		_, err := r.Recover(t.Context(), "p", []ipam.Claim{
+			claim("a", "10.0.0.3", later+23), claim("a", l.Value, later+17), claim("b", l.Value, later+14),
+		})
+		require.NoError(t, err)
+		require.Equal(t, "10.0.0.1 a released unacknowledged contested b\n10.0.0.3 a", state(r))
+	})
 }
 
 // Another process has written to a store that was rolled back what is known here

@@ -73,7 +73,9 @@ func Open(ctx context.Context, store Store, cfg Config) (*Registry, error) {
 	alone, ok := store.(interface{ Exclusive() bool })
 	r.shared = !ok || !alone.Exclusive()
 	generation, err := store.Load(ctx, "", func(rec Record) error {
-		r.spaceLocked(rec.Space).load(rec)
+		if rec.Space != turnSpace {
+			r.spaceLocked(rec.Space).load(rec)
+		}
 		return nil
 	})
 	if err != nil {
@@ -140,15 +142,18 @@ func (r *Registry) space(name string) *leases {
 	return r.spaceLocked(name)
 }
 
-// known returns a space of leases that there is, or nil. Of a store that others
+// known returns a space of leases, nil if there is none. Of a store that others
 // write to there may be any.
-func (r *Registry) known(name string) *leases {
+func (r *Registry) known(name string) (*leases, error) {
+	if err := checkSpace(name); err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.shared && checkSpace(name) == nil {
-		return r.spaceLocked(name)
+	if r.shared {
+		return r.spaceLocked(name), nil
 	}
-	return r.spaces[name]
+	return r.spaces[name], nil
 }
 
 // list returns the spaces by name.
@@ -157,9 +162,7 @@ func (r *Registry) list() []*leases {
 	defer r.mu.Unlock()
 	var spaces []*leases
 	for _, s := range r.spaces {
-		if s.name != turnSpace {
-			spaces = append(spaces, s)
-		}
+		spaces = append(spaces, s)
 	}
 	slices.SortFunc(spaces, func(a, b *leases) int { return cmp.Compare(a.name, b.name) })
 	return spaces
@@ -195,10 +198,14 @@ func (r *Registry) Leases() iter.Seq[Lease] {
 // Release gives back what an owner holds in a space, opened or not. An owner
 // that holds nothing is no error.
 func (r *Registry) Release(ctx context.Context, space, owner string) error {
-	if s := r.known(space); s != nil {
-		return s.Release(ctx, owner)
+	s, err := r.known(space)
+	if err != nil {
+		return fmt.Errorf("ipam: release: %w", err)
 	}
-	return nil
+	if s == nil {
+		return nil
+	}
+	return s.Release(ctx, owner)
 }
 
 // Acknowledge says that a released or contested value has left the dataplane:
@@ -206,10 +213,14 @@ func (r *Registry) Release(ctx context.Context, space, owner string) error {
 // [ErrInUse], one that is another's or of another generation [ErrNotOwner]; a
 // value that nobody had is no error.
 func (r *Registry) Acknowledge(ctx context.Context, l Lease) error {
-	if s := r.known(l.Space); s != nil {
-		return s.Acknowledge(ctx, l)
+	s, err := r.known(l.Space)
+	if err != nil {
+		return fmt.Errorf("ipam: acknowledge: %w", err)
 	}
-	return nil
+	if s == nil {
+		return nil
+	}
+	return s.Acknowledge(ctx, l)
 }
 
 // open gives a space a core, and makes it if it is new.
@@ -241,7 +252,10 @@ func (r *Registry) drop(space string, s *leases) {
 // one that has is [ErrInUse], with how many. What was opened of it gives
 // nothing any more. A space that the registry does not have is no error.
 func (r *Registry) Forget(ctx context.Context, space string) error {
-	s := r.known(space)
+	s, err := r.known(space)
+	if err != nil {
+		return fmt.Errorf("ipam: forget: %w", err)
+	}
 	if s == nil {
 		return nil
 	}

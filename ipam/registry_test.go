@@ -204,6 +204,42 @@ func TestForget(t *testing.T) {
 
 // What has had its quarantine, and cannot be swept as it overlaps what is held,
 // is swept later.
+// The turns of spaces are no space of leases.
+func TestTurnsAreNoSpace(t *testing.T) {
+	ctx := t.Context()
+	store := ipam.NewMemoryStore()
+	_, s := subnets(t, store, ipam.Config{}, "10.0.0.0/24")
+	_, err := s.Acquire(ctx, "a", 24)
+	require.NoError(t, err)
+	before := records(t, store)
+	r := open(t, store, ipam.Config{})
+	const turns = "ipam/turns"
+	require.ErrorIs(t, r.Release(ctx, turns, "s"), ipam.ErrInvalid)
+	require.ErrorIs(t, r.Forget(ctx, turns), ipam.ErrInvalid)
+	require.ErrorIs(t, r.Acknowledge(ctx, ipam.Lease{Space: turns, Owner: "s", Value: "s"}), ipam.ErrInvalid)
+	_, err = r.Collect(ctx, turns, ipam.Owners())
+	require.ErrorIs(t, err, ipam.ErrInvalid)
+	_, err = r.Recover(ctx, turns, nil)
+	require.ErrorIs(t, err, ipam.ErrInvalid)
+	require.ElementsMatch(t, before, records(t, store))
+}
+
+// A quarantine that is over is over, also while it is not known what became of
+// another commit.
+func TestQuarantineOverInDoubt(t *testing.T) {
+	store := &faulty{Store: ipam.NewMemoryStore(), exclusive: true}
+	c := &clock{now: time.Unix(1000, 0)}
+	_, p := pool(t, store, ipam.Config{Now: c.read, Quarantine: time.Minute}, "10.0.0.0/28")
+	l := acquired(t, p, "a")
+	require.NoError(t, p.Release(t.Context(), "a"))
+	store.before = true
+	_, err := p.Acquire(t.Context(), "other")
+	require.ErrorIs(t, err, ipam.ErrUnavailable)
+	c.move(2 * time.Minute)
+	_, err = p.AcquireSpecific(t.Context(), "b", ip(l.Value))
+	require.NoError(t, err)
+}
+
 // A late store takes a second for each commit once it is told to.
 type late struct {
 	ipam.Store

@@ -3,6 +3,7 @@ package ipam
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // A store that was rolled back, put back from an old copy, gives again what is
@@ -31,6 +32,12 @@ func (s *leases) checkRecovered() error {
 		return fmt.Errorf("%w: the space is to be recovered", ErrRolledBack)
 	}
 	return nil
+}
+
+// raise makes a number at least n.
+func raise(number *atomic.Uint64, n uint64) {
+	for have := number.Load(); have < n && !number.CompareAndSwap(have, n); have = number.Load() {
+	}
 }
 
 // freshIn returns the place of the first change that is to get a generation, or -1.

@@ -115,7 +115,8 @@ func (c Change) Delete() bool { return c.After.Value == "" }
 // A Store keeps records. Its methods may be called concurrently, and by
 // several processes if they share the store. An error that wraps neither
 // [ErrConflict] nor [ErrInvalid] leaves it unknown whether a commit was made;
-// what Find then says is final: a commit that it does not show is not made later.
+// what Find of the same Store then says is final: a commit that it does not show
+// is not made later.
 //
 // A store that only one process can have open says so with a method
 // Exclusive() bool. Otherwise a [Registry] asks it before each answer.

@@ -64,6 +64,28 @@ func TestClockBehindAfterRestart(t *testing.T) {
 	}
 }
 
+// Of two quarantines that overlap the last counts: the other is over, where the
+// clock is ahead.
+func TestLastQuarantineCounts(t *testing.T) {
+	for range 20 { // tables have no order
+		ctx := t.Context()
+		store := ipam.NewMemoryStore()
+		ahead, behind := &clock{now: time.Unix(1060, 0)}, &clock{now: time.Unix(1000, 0)}
+		_, s := subnets(t, store, ipam.Config{Now: ahead.read, Quarantine: time.Hour}, "10.0.0.0/24")
+		_, err := s.Acquire(ctx, "a", 26)
+		require.NoError(t, err)
+		require.NoError(t, s.Release(ctx, "a"))
+		ahead.move(time.Hour)
+		behind.move(time.Hour)
+		_, err = s.Acquire(ctx, "b", 24)
+		require.NoError(t, err)
+		require.NoError(t, s.Release(ctx, "b"))
+		_, s = subnets(t, store, ipam.Config{Now: behind.read, Quarantine: time.Hour}, "10.0.0.0/24")
+		got, err := s.Acquire(ctx, "c", 25)
+		require.ErrorIs(t, err, ipam.ErrExhausted, got)
+	}
+}
+
 // What a recovery holds back in one process, another does not give a part of.
 func TestHeldBackByAnother(t *testing.T) {
 	for _, after := range []time.Duration{30 * time.Second, 2 * time.Minute} {

@@ -110,7 +110,8 @@ func (s *Store) do(ctx context.Context, cmps []clientv3.Cmp, then, otherwise []c
 	if err != nil {
 		return nil, err
 	}
-	if resp.Header.Revision < seen {
+	if resp.Header.Revision < seen { // which is told once: the registry remembers it
+		s.seen.CompareAndSwap(seen, resp.Header.Revision)
 		return nil, fmt.Errorf("%w: revision %d, it was %d", ipam.ErrRolledBack, resp.Header.Revision, seen)
 	}
 	for seen < resp.Header.Revision && !s.seen.CompareAndSwap(seen, resp.Header.Revision) {

@@ -32,9 +32,15 @@ func TestStore(t *testing.T) {
 func TestRolledBackServer(t *testing.T) {
 	dir, old := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "copy")
 	server := etcdtest.Start(t, dir)
-	pool, err := addresses(t.Context(), server.Client(t))
-	require.NoError(t, err)
-	_, err = pool.Acquire(t.Context(), "before")
+	opened := func() (*ipam.Registry, *ipam.Addresses) {
+		registry, err := ipam.Open(t.Context(), etcdstore.New(server.Client(t), "/leases"), ipam.Config{})
+		require.NoError(t, err)
+		pool, err := registry.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/28")}})
+		require.NoError(t, err)
+		return registry, pool
+	}
+	living, pool := opened()
+	_, err := pool.Acquire(t.Context(), "before")
 	require.NoError(t, err)
 	server.Stop()
 	require.NoError(t, os.CopyFS(old, os.DirFS(dir)))
@@ -57,28 +63,32 @@ func TestRolledBackServer(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 	require.NoError(t, os.CopyFS(dir, os.DirFS(old)))
 	server.Restart(t)
-	_, err = pool.Acquire(t.Context(), "late")
-	require.ErrorIs(t, err, ipam.ErrRolledBack)
+	for range 3 {
+		_, err = pool.Acquire(t.Context(), "late")
+		require.ErrorIs(t, err, ipam.ErrRolledBack)
+	}
 
-	registry, err := ipam.Open(t.Context(), etcdstore.New(server.Client(t), "/leases"), ipam.Config{})
-	require.NoError(t, err)
-	pool, err = registry.Addresses("pods", ipam.AddressConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/28")}})
-	require.NoError(t, err)
-	found, err := registry.Recover(t.Context(), "pods", ports)
+	starting, again := opened()
+	found, err := starting.Recover(t.Context(), "pods", ports)
 	require.NoError(t, err)
 	require.True(t, found.RolledBack)
 	require.Len(t, found.Adopted, len(ports))
-	for _, port := range ports {
-		l, held := pool.Lease(port.Owner)
-		require.True(t, held)
-		require.Equal(t, ipam.Lease{Space: "pods", Owner: port.Owner, Value: port.Value, Generation: port.Generation}, l)
-	}
-	_, err = pool.Acquire(t.Context(), "late")
+	found, err = living.Recover(t.Context(), "pods", ports)
 	require.NoError(t, err)
-	l, _ := pool.Lease("late")
-	for _, port := range ports {
-		require.NotEqual(t, port.Value, l.Value)
-		require.Greater(t, l.Generation, port.Generation)
+	require.True(t, found.RolledBack)
+	for _, pool := range []*ipam.Addresses{again, pool} {
+		for _, port := range ports {
+			l, held := pool.Lease(port.Owner)
+			require.True(t, held)
+			require.Equal(t, ipam.Lease{Space: "pods", Owner: port.Owner, Value: port.Value, Generation: port.Generation}, l)
+		}
+		_, err = pool.Acquire(t.Context(), "late")
+		require.NoError(t, err)
+		l, _ := pool.Lease("late")
+		for _, port := range ports {
+			require.NotEqual(t, port.Value, l.Value)
+			require.Greater(t, l.Generation, port.Generation)
+		}
 	}
 }
 
