@@ -38,8 +38,9 @@ func coreOf[C core](c core) (C, error) {
 	return kind, nil
 }
 
-// specific is the wish for one value, which reserve takes in a core.
-func specific[C core](value string, reserve func(C) error) wish {
+// acquireSpecific leases the owner one value, which is also given as text and
+// which reserve takes in a core.
+func acquireSpecific[C core, T any](ctx context.Context, s *leases, owner, value string, want T, reserve func(C, T) error) (got T, err error) {
 	accept := func(have string) error {
 		if have != value {
 			return fmt.Errorf("it has %s and asks for %s", have, value)
@@ -51,9 +52,12 @@ func specific[C core](value string, reserve func(C) error) wish {
 		if err != nil {
 			return nil, err
 		}
-		return []byte(value), reserve(kind)
+		return []byte(value), reserve(kind, want)
 	}
-	return wish{accept: accept, pick: pick}
+	if err := s.acquire(ctx, owner, value, wish{accept: accept, pick: pick}); err != nil {
+		return got, err
+	}
+	return want, nil
 }
 
 // Addresses leases the addresses of a [Pool]. Open one with [Registry.Addresses].
@@ -129,12 +133,7 @@ func (a *Addresses) Acquire(ctx context.Context, owner string) (netip.Addr, erro
 // AcquireSpecific leases an address of the owner's choice. An owner that
 // already has another gets [ErrConflict].
 func (a *Addresses) AcquireSpecific(ctx context.Context, owner string, want netip.Addr) (netip.Addr, error) {
-	value := want.String()
-	err := a.acquire(ctx, owner, value, specific(value, func(c addressCore) error { return c.Reserve(want) }))
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	return want, nil
+	return acquireSpecific(ctx, a.leases, owner, want.String(), want, addressCore.Reserve)
 }
 
 // Lookup returns the owner's address.
@@ -220,12 +219,7 @@ func (s *Subnets) Acquire(ctx context.Context, owner string, bits int) (netip.Pr
 // has another gets [ErrConflict]; one that wants what overlaps another's subnet
 // gets a [*HeldError] with that.
 func (s *Subnets) AcquireSpecific(ctx context.Context, owner string, want netip.Prefix) (netip.Prefix, error) {
-	value := want.String()
-	err := s.acquire(ctx, owner, value, specific(value, func(c subnetCore) error { return c.Reserve(want) }))
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return want, nil
+	return acquireSpecific(ctx, s.leases, owner, want.String(), want, subnetCore.Reserve)
 }
 
 // Lookup returns the owner's subnet.
@@ -308,12 +302,7 @@ func (i *IDs) Acquire(ctx context.Context, owner string) (uint32, error) {
 // AcquireSpecific leases an id of the owner's choice. An owner that already has
 // another gets [ErrConflict].
 func (i *IDs) AcquireSpecific(ctx context.Context, owner string, want uint32) (uint32, error) {
-	value := strconv.FormatUint(uint64(want), 10)
-	err := i.acquire(ctx, owner, value, specific(value, func(c idCore) error { return c.Reserve(want) }))
-	if err != nil {
-		return 0, err
-	}
-	return want, nil
+	return acquireSpecific(ctx, i.leases, owner, strconv.FormatUint(uint64(want), 10), want, idCore.Reserve)
 }
 
 // Lookup returns the owner's id.
@@ -396,9 +385,7 @@ func (m *MACs) AcquireSpecific(ctx context.Context, owner string, want net.Hardw
 	if err != nil {
 		return nil, fmt.Errorf("ipam: acquire in %q for %q: %w", m.name, owner, err)
 	}
-	value := mac.String()
-	err = m.acquire(ctx, owner, value, specific(value, func(c macCore) error { return c.Reserve(mac) }))
-	if err != nil {
+	if _, err := acquireSpecific(ctx, m.leases, owner, mac.String(), mac, macCore.Reserve); err != nil {
 		return nil, err
 	}
 	return mac[:], nil
